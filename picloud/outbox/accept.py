@@ -1,0 +1,209 @@
+"""Accepting work: what the ingress, the CLI and every trigger do to make something run.
+
+A row is accepted when the statement's transaction has committed. The writer
+makes the id, so after a lost COMMIT answer the same batch is sent again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import namedtuple_row
+
+from picloud.ids import day_of
+from picloud.queries import Queries
+from picloud.retries import RetryPolicy
+
+_SQL = Queries("accept")
+
+#: How long a published row may stay unbegun before the relay looks where it is.
+PUBLISH_LEASE = dt.timedelta(seconds=10)
+
+#: A sync run gets one attempt: its caller decides whether to ask again.
+ONE_ATTEMPT = RetryPolicy(max_attempts=1, backoff="constant", base_ms=0, max_ms=0, jitter_pct=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWanted:
+    """Who waits for the answer of a sync run, and for how long.
+
+    Attributes:
+        inbox: name of the web process' inbox (see ``picloud.broker.inbox_key``).
+        timeout_ms: milliseconds after acceptance when nobody waits any more.
+        token: the fence under which the writer itself publishes the row.
+    """
+
+    inbox: str
+    timeout_ms: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One thing to run.
+
+    Attributes:
+        id: a new UUIDv7 (``picloud.ids.new_id``).
+        app_revision: of the app as the caller knows it; a changed app refuses the row.
+        script_version: pins a version; None: the one current when the run begins.
+        source: http, invoke, … the kind of event.
+        trigger_id: the route or trigger that fired.
+        event: JSON object, ``ctx.request`` or ``ctx.event`` without the body.
+        body: raw bytes of an HTTP body.
+        reply: set for a sync run.
+        root_execution_id: the first cause; None: this row is its own root.
+        order_key: rows of one app with one key run one after another.
+        delay_ms: not before this many milliseconds from now.
+    """
+
+    id: UUID
+    app_id: int
+    app_revision: int
+    script_id: int
+    source: str
+    principal_id: int
+    event: bytes
+    retry: RetryPolicy
+    body: bytes | None = None
+    trigger_id: int | None = None
+    script_version: int | None = None
+    reply: ReplyWanted | None = None
+    root_execution_id: UUID | None = None
+    trigger_depth: int = 0
+    order_key: str | None = None
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a batch.
+
+    Attributes:
+        at: PostgreSQL's time of the transaction; None for an empty batch.
+        refused: ids whose app has changed or is paused: look the app up again.
+    """
+
+    at: dt.datetime | None
+    refused: frozenset[UUID] = field(default_factory=frozenset)
+
+
+async def accept_async(connection: AsyncConnection[Any], arrivals: Sequence[Arrival], *, durable: bool) -> Accepted:
+    """Write a batch; on an autocommit connection it is committed on return.
+
+    Args:
+        durable: False only for sync rows, whose callers were promised nothing yet.
+    """
+    if not arrivals:
+        return Accepted(None)
+    async with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        await cursor.execute(_SQL.accept, _parameters(arrivals, durable))
+        return _accepted(await cursor.fetchall())
+
+
+def accept(connection: Connection[Any], arrivals: Sequence[Arrival], *, durable: bool = True) -> Accepted:
+    """The same on a blocking connection."""
+    if not arrivals:
+        return Accepted(None)
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(_SQL.accept, _parameters(arrivals, durable))
+        return _accepted(cursor.fetchall())
+
+
+def _accepted(rows: Sequence[Any]) -> Accepted:
+    return Accepted(rows[0].accepted_at, frozenset(row.id for row in rows if not row.is_fresh))
+
+
+def _parameters(arrivals: Sequence[Arrival], durable: bool) -> dict[str, object]:
+    """The batch as one array a column."""
+    return {
+        "ids": [a.id for a in arrivals],
+        "days": [day_of(a.id) for a in arrivals],
+        "app_ids": [a.app_id for a in arrivals],
+        "app_revisions": [a.app_revision for a in arrivals],
+        "script_ids": [a.script_id for a in arrivals],
+        "script_versions": [a.script_version for a in arrivals],
+        "sources": [a.source for a in arrivals],
+        "trigger_ids": [a.trigger_id for a in arrivals],
+        "principal_ids": [a.principal_id for a in arrivals],
+        "events": [a.event for a in arrivals],
+        "bodies": [a.body for a in arrivals],
+        "tokens": [a.reply.token if a.reply else 0 for a in arrivals],
+        "reply_tos": [a.reply.inbox if a.reply else None for a in arrivals],
+        "reply_ms": [a.reply.timeout_ms if a.reply else None for a in arrivals],
+        "max_attempts": [a.retry.max_attempts for a in arrivals],
+        "backoffs": [a.retry.backoff for a in arrivals],
+        "base_ms": [a.retry.base_ms for a in arrivals],
+        "max_ms": [a.retry.max_ms for a in arrivals],
+        "jitter_pcts": [a.retry.jitter_pct for a in arrivals],
+        "roots": [a.root_execution_id or a.id for a in arrivals],
+        "depths": [a.trigger_depth for a in arrivals],
+        "order_keys": [a.order_key for a in arrivals],
+        "delay_ms": [a.delay_ms for a in arrivals],
+        "publish_lease": PUBLISH_LEASE,
+        "durable": durable,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """Who owns an Idempotency-Key.
+
+    Attributes:
+        execution_id: of the first request with this key.
+        accepted_at: when that one was accepted.
+        is_first: this very call was the first.
+        is_same_request: method, path and body were the same then.
+    """
+
+    execution_id: UUID
+    accepted_at: dt.datetime
+    is_first: bool
+    is_same_request: bool
+
+
+async def accept_once(connection: AsyncConnection[Any], arrival: Arrival, *, key: str, fingerprint: bytes) -> FirstAnswer | None:
+    """Accept ``arrival`` unless ``key`` was used before; one transaction, committed on return.
+
+    Returns:
+        The first answer under this key, or None when the app has changed or is
+        paused (nothing was written, the key is still free).
+    """
+    # Arrays bind to integer types by their elements; a key of one app never meets another's.
+    parameters = {"app_id": arrival.app_id, "key": key, "fingerprint": fingerprint, "execution_id": arrival.id}
+    async with connection.transaction() as transaction:
+        is_first = await _returns_a_row(connection, _SQL.claim_idempotency_key, parameters)
+        if is_first:
+            accepted = await accept_async(connection, [arrival], durable=True)
+            if accepted.refused:
+                transaction.force_rollback = True
+                return None
+            assert accepted.at is not None
+            return FirstAnswer(arrival.id, accepted.at, is_first=True, is_same_request=True)
+        async with connection.cursor(row_factory=namedtuple_row) as cursor:
+            await cursor.execute(_SQL.read_idempotency_key, parameters)
+            row: Any = await cursor.fetchone()
+    if row is None:  # the first one was rolled back or forgotten between our two statements
+        return await accept_once(connection, arrival, key=key, fingerprint=fingerprint)
+    same = row.execution_id == arrival.id or bytes(row.fingerprint) == fingerprint
+    return FirstAnswer(row.execution_id, row.accepted_at, is_first=row.execution_id == arrival.id, is_same_request=same)
+
+
+async def _returns_a_row(connection: AsyncConnection[Any], statement: LiteralString, parameters: dict[str, object]) -> bool:
+    async with connection.cursor() as cursor:
+        await cursor.execute(statement, parameters)
+        return await cursor.fetchone() is not None
+
+
+async def withdraw_sync(connection: AsyncConnection[Any], ids: Sequence[UUID], error: bytes) -> None:
+    """Settle sync rows that could not be published as failed: their callers are answered now."""
+    await connection.execute(_SQL.withdraw_sync, {"ids": list(ids), "error": error})
+
+
+async def give_up_waiting(connection: AsyncConnection[Any], execution_id: UUID) -> None:
+    """Say that the client of this sync run has left."""
+    await connection.execute(_SQL.give_up_waiting, {"id": execution_id})
