@@ -1,0 +1,19 @@
+"""The script engine: the only package that imports ``rhai``.
+
+``modules``  what scripts may call (``response``, ``log``)
+``limits``   what one run may spend: a script's wishes, cut to the ceilings
+``runner``   compile once, run often; what a run answers, as bytes ready to be stored
+"""
+
+from picloud.engine.limits import ScriptLimits, parse_limits
+from picloud.engine.runner import Run, RunFailure, RunResult, ScriptRunner, check_script
+
+__all__ = [
+    "Run",
+    "RunFailure",
+    "RunResult",
+    "ScriptLimits",
+    "ScriptRunner",
+    "check_script",
+    "parse_limits",
+]
