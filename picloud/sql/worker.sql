@@ -1,0 +1,95 @@
+-- What a worker process says to PostgreSQL: who it is, what it begins, that it lives, how its runs ended.
+
+-- name: register
+-- A worker process announces itself; the relay sizes its window from the sum of threads.
+insert into workers (id, host, pid, parent_id, threads, takes_sync, release, protocol)
+values (%(id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s, %(takes_sync)s, %(release)s, %(protocol)s)
+on conflict (id) do update set beat_at = now()
+
+-- name: begin
+-- Takes ownership of everything one fetch brought, in one statement. The row is fenced by a new token; stale copies
+-- and duplicates match nothing. The worker's heartbeat is written first, in the same statement: a process that was
+-- idle for an hour would otherwise be taken for dead between its begin and its next beat.
+-- A sync row whose caller was answered already is not begun. Bodies above the inline size are fetched by the
+-- thread that runs them. Asynchronous commit: a crash only reverts to a state the relay repairs.
+with beat as (
+    insert into workers as w (id, host, pid, parent_id, threads, takes_sync, release, protocol, run_ms)
+    values (%(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s, %(takes_sync)s, %(release)s, %(protocol)s, %(run_ms)s)
+    on conflict (id) do update set beat_at = now(), run_ms = excluded.run_ms
+    returning w.id
+), begun as (
+    update outbox o
+    set state = 2, token = new_token(), attempt = o.attempt + 1, worker_id = %(worker_id)s, begun_at = now(),
+        lease_until = now() + s.timeout_ms * interval '1 ms' + %(grace)s::interval
+    from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as x (id, token), scripts s, installation i
+    where o.id = x.id and o.token = x.token and o.state = 1 and s.id = o.script_id
+      and (o.reply_deadline is null or o.reply_deadline > now())
+      and i.oldest_worker_protocol <= %(protocol)s
+    returning o.*, s.name as script_name, s.current_version, s.timeout_ms
+)
+select b.id, b.token, b.app_id, a.name as app_name, b.script_id, b.script_name,
+       coalesce(b.script_version, b.current_version) as version, b.timeout_ms, b.source, b.trigger_id, b.attempt,
+       b.max_attempts, b.backoff, b.backoff_base_ms, b.backoff_max_ms, b.backoff_jitter_pct, b.is_sync, b.reply_to,
+       b.is_suspect, b.root_execution_id, b.trigger_depth, b.payload_day, b.payload_bytes, pr.name as principal_name,
+       pr.disabled_at is not null as is_principal_disabled,
+       p.event as event, p.body as body,
+       set_config('synchronous_commit', 'off', true) as commit_mode
+from begun b
+join apps a on a.id = b.app_id
+join principals pr on pr.id = b.principal_id
+left join payloads p on p.id = b.id and p.day = b.payload_day and b.payload_bytes <= %(inline_bytes)s
+
+-- name: payload
+select event, body from payloads where id = %(id)s and day = %(day)s
+
+-- name: script_versions
+-- Sources the process has not compiled yet.
+select v.script_id, v.version, v.source, v.limits
+from script_versions v
+join unnest(%(script_ids)s::int[], %(versions)s::int[]) as wanted (script_id, version)
+  on v.script_id = wanted.script_id and v.version = wanted.version
+
+-- name: beat
+-- Says that this process lives, and learns which of its runs are no longer its own (cancelled, or taken over).
+with beat as (
+    update workers set beat_at = now(), run_ms = %(run_ms)s where id = %(worker_id)s returning draining_at
+)
+select (select draining_at is not null from beat) as is_draining,
+       (select oldest_worker_protocol from installation) as oldest_worker_protocol,
+       array(select x.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as x (id, token)
+             where not exists (select from outbox o where o.id = x.id and o.token = x.token)) as lost,
+       set_config('synchronous_commit', 'off', true) as commit_mode
+
+-- name: complete
+-- See complete_executions_v1. may_lag: only sync runs without effects are in the batch, nobody was promised durability.
+select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode
+from complete_executions_v1(
+    %(ids)s::uuid[], %(tokens)s::bigint[], %(outcomes)s::text[], %(reasons)s::text[], %(result_kinds)s::text[],
+    %(results)s::bytea[], %(http_statuses)s::smallint[], %(http_headers)s::bytea[], %(errors)s::bytea[], %(logs)s::bytea[],
+    %(run_us)s::bigint[], %(operations)s::bigint[], %(delay_ms)s::bigint[], %(versions)s::int[]) c
+
+-- name: abandon
+-- The answer was committed, but nobody listens at its inbox any more.
+with marked as (
+    update executions set status = 'abandoned'
+    where id = any(%(ids)s) and is_sync and status = 'completed'
+    returning id, app_id, script_id
+)
+insert into abandoned_executions (execution_id, app_id, script_id, reason)
+select id, app_id, script_id, 'client_gone' from marked
+
+-- name: unpublish
+-- Messages popped and never begun (their process died in between): free again at once.
+update outbox o
+set state = 0, token = new_token(), lease_until = null, available_at = now()
+from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as x (id, token)
+where o.id = x.id and o.token = x.token and o.state = 1
+returning o.id
+
+-- name: held_by
+-- What a worker process that ended still owned; settled by complete_executions_v1 under these tokens.
+select id, token, is_sync, crashes from outbox where worker_id = %(worker_id)s and state = 2
+
+-- name: forget
+-- A worker process that ended and holds nothing.
+delete from workers where id = %(worker_id)s
