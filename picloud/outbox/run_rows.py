@@ -1,0 +1,286 @@
+"""What a worker process does with rows: begin them, beat while it holds them, settle them.
+
+All of it is set-based: one statement for everything a fetch brought, one for
+everything that has finished.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import namedtuple_row
+
+from picloud.queries import Queries
+from picloud.retries import RetryPolicy
+
+_SQL = Queries("worker")
+
+#: The protocol this release speaks; ``installation.oldest_worker_protocol`` may refuse it.
+WORKER_PROTOCOL = 1
+
+#: Payloads up to this size come with the begin; larger ones are fetched by the thread that runs them.
+INLINE_PAYLOAD_BYTES = 16 * 1024
+
+#: How far past its timeout a run may live before anybody else may take its row.
+DEADLINE_GRACE = dt.timedelta(seconds=15)
+
+Outcome = Literal["completed", "failed", "rejected", "depth_exceeded", "handed_back", "crashed", "suspected", "lost"]
+Verdict = Literal["done", "dead", "retried", "handed_back", "already", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    """Who begins rows: one process, with an id never used before."""
+
+    id: UUID
+    host: str
+    pid: int
+    parent_id: UUID
+    threads: int
+    takes_sync: bool
+    release: str
+
+    def parameters(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "worker_id": self.id,
+            "host": self.host,
+            "pid": self.pid,
+            "parent_id": self.parent_id,
+            "threads": self.threads,
+            "takes_sync": self.takes_sync,
+            "release": self.release,
+            "protocol": WORKER_PROTOCOL,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BegunRow:
+    """A row this process owns, under ``token``, until it settles it or its deadline passes.
+
+    Attributes:
+        event: None when the payload is above the inline size: see ``read_payload``.
+    """
+
+    id: UUID
+    token: int
+    app_id: int
+    app_name: str
+    script_id: int
+    script_name: str
+    version: int
+    timeout_ms: int
+    source: str
+    trigger_id: int | None
+    attempt: int
+    max_attempts: int
+    retry: RetryPolicy
+    is_sync: bool
+    reply_to: str | None
+    is_suspect: bool
+    root_execution_id: UUID
+    trigger_depth: int
+    payload_day: dt.date
+    payload_bytes: int
+    principal_name: str
+    is_principal_disabled: bool
+    event: bytes | None
+    body: bytes | None
+
+
+def register(connection: Connection[Any], worker: WorkerProcess) -> None:
+    """Make the process known: the relay counts its threads."""
+    connection.execute(_SQL.register, worker.parameters())
+
+
+def begin(connection: Connection[Any], worker: WorkerProcess, pairs: Sequence[tuple[UUID, int]], run_ms: float) -> list[BegunRow]:
+    """Own as many of these rows as their tokens still allow; the rest is somebody else's or gone."""
+    parameters = worker.parameters() | {
+        "ids": [identifier for identifier, _ in pairs],
+        "tokens": [token for _, token in pairs],
+        "run_ms": run_ms,
+        "grace": DEADLINE_GRACE,
+        "inline_bytes": INLINE_PAYLOAD_BYTES,
+    }
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(_SQL.begin, parameters)
+        return [_begun(row) for row in cursor.fetchall()]
+
+
+def _begun(row: Any) -> BegunRow:
+    return BegunRow(
+        id=row.id,
+        token=row.token,
+        app_id=row.app_id,
+        app_name=row.app_name,
+        script_id=row.script_id,
+        script_name=row.script_name,
+        version=row.version,
+        timeout_ms=row.timeout_ms,
+        source=row.source,
+        trigger_id=row.trigger_id,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        retry=RetryPolicy(row.max_attempts, row.backoff, row.backoff_base_ms, row.backoff_max_ms, row.backoff_jitter_pct),
+        is_sync=row.is_sync,
+        reply_to=row.reply_to,
+        is_suspect=row.is_suspect,
+        root_execution_id=row.root_execution_id,
+        trigger_depth=row.trigger_depth,
+        payload_day=row.payload_day,
+        payload_bytes=row.payload_bytes,
+        principal_name=row.principal_name,
+        is_principal_disabled=row.is_principal_disabled,
+        event=row.event,
+        body=row.body,
+    )
+
+
+def read_payload(connection: Connection[Any], row: BegunRow) -> tuple[bytes, bytes | None] | None:
+    """Event and body of a row whose payload did not come inline; None when it is gone."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL.payload, {"id": row.id, "day": row.payload_day})
+        return cursor.fetchone()
+
+
+def read_sources(connection: Connection[Any], versions: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
+    """Source and limits (JSON) of script versions, by (script id, version)."""
+    wanted = list(versions)
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(_SQL.script_versions, {"script_ids": [w[0] for w in wanted], "versions": [w[1] for w in wanted]})
+        return {(row.script_id, row.version): (row.source, row.limits) for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class BeatAnswer:
+    """What a heartbeat learned.
+
+    Attributes:
+        is_known: False: the workers row is gone, others may take the rows at any moment.
+        is_draining: somebody asked this process to stop taking work.
+        lost: rows this process holds no longer owns: cancelled, or taken over.
+    """
+
+    is_known: bool
+    is_draining: bool
+    is_too_old: bool
+    lost: frozenset[UUID]
+
+
+def beat(connection: Connection[Any], worker_id: UUID, held: Sequence[tuple[UUID, int]], run_ms: float) -> BeatAnswer:
+    """Say that this process lives."""
+    parameters = {
+        "worker_id": worker_id,
+        "ids": [identifier for identifier, _ in held],
+        "tokens": [token for _, token in held],
+        "run_ms": run_ms,
+    }
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(_SQL.beat, parameters)
+        row: Any = cursor.fetchone()
+    return BeatAnswer(
+        is_known=row.is_draining is not None,
+        is_draining=bool(row.is_draining),
+        is_too_old=row.oldest_worker_protocol > WORKER_PROTOCOL,
+        lost=frozenset(row.lost),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one run ended, ready to be written."""
+
+    id: UUID
+    token: int
+    outcome: Outcome
+    reason: str | None = None
+    result_kind: str | None = None
+    result: bytes | None = None
+    http_status: int | None = None
+    http_headers: bytes | None = None
+    error: bytes | None = None
+    logs: bytes | None = None
+    run_us: int | None = None
+    operations: int | None = None
+    delay_ms: int | None = None
+    version: int | None = None
+
+    def size_bytes(self) -> int:
+        return sum(len(part) for part in (self.result, self.error, self.logs, self.http_headers) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a settlement once its transaction has committed."""
+
+    id: UUID
+    verdict: Verdict
+    reply_to: str | None
+    is_abandoned: bool
+    freed_order_slot: bool
+
+
+def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag: bool = False) -> list[Settled]:
+    """Settle many runs in one transaction.
+
+    Args:
+        may_lag: the commit need not wait for the disk: only sync runs without effects.
+    """
+    parameters = {
+        "ids": [s.id for s in batch],
+        "tokens": [s.token for s in batch],
+        "outcomes": [s.outcome for s in batch],
+        "reasons": [s.reason for s in batch],
+        "result_kinds": [s.result_kind for s in batch],
+        "results": [s.result for s in batch],
+        "http_statuses": [s.http_status for s in batch],
+        "http_headers": [s.http_headers for s in batch],
+        "errors": [s.error for s in batch],
+        "logs": [s.logs for s in batch],
+        "run_us": [s.run_us for s in batch],
+        "operations": [s.operations for s in batch],
+        "delay_ms": [s.delay_ms for s in batch],
+        "versions": [s.version for s in batch],
+        "may_lag": may_lag,
+    }
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(_SQL.complete, parameters)
+        return [Settled(r.id, r.verdict, r.reply_to, r.is_abandoned, r.freed_order_slot) for r in cursor.fetchall()]
+
+
+def mark_abandoned(connection: Connection[Any], ids: Sequence[UUID]) -> None:
+    """Runs whose answers reached nobody although they came in time."""
+    connection.execute(_SQL.abandon, {"ids": list(ids)})
+
+
+def unpublish(connection: Connection[Any], pairs: Sequence[tuple[UUID, int]]) -> list[UUID]:
+    """Give back rows that were popped and never begun."""
+    parameters = {"ids": [identifier for identifier, _ in pairs], "tokens": [token for _, token in pairs]}
+    return [row[0] for row in connection.execute(_SQL.unpublish, parameters).fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A row that a process which ended still owns."""
+
+    id: UUID
+    token: int
+    is_sync: bool
+    crashes: int
+
+
+def held_by(connection: Connection[Any], worker_id: UUID) -> list[HeldRow]:
+    """What this worker process still owns."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL.held_by, {"worker_id": worker_id})
+        return [HeldRow(*row) for row in cursor.fetchall()]
+
+
+def forget(connection: Connection[Any], worker_id: UUID) -> None:
+    """Strike a worker process that has ended off the list."""
+    connection.execute(_SQL.forget, {"worker_id": worker_id})
