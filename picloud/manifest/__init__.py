@@ -1,0 +1,33 @@
+"""Reads ``picloud.toml``: what an app consists of, checked before anything is sent or stored.
+
+The CLI reads the file (``load_manifest``) and sends it as JSON; the control API
+reads that JSON with the same rules (``parse_manifest``). It opens no script and
+compiles nothing. Every problem is reported in one go, each as ``file: place:
+message``, with line and column when the manifest was read from text.
+
+* ``entries``: the manifest as data
+* ``names``: what names, files and paths may look like
+* ``reading``: from TOML or JSON to a ``Manifest``
+* ``tables``: handing out checked values, collecting what is wrong, and where it stands
+"""
+
+from picloud.manifest.entries import DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
+from picloud.manifest.names import APP_NAME, METHODS, path_shape, script_name, wrong_path, wrong_script_name
+from picloud.manifest.reading import FILE_NAME, load_manifest, parse_manifest
+
+__all__ = [
+    "APP_NAME",
+    "FILE_NAME",
+    "METHODS",
+    "DispatchMode",
+    "Manifest",
+    "RouteEntry",
+    "ScriptEntry",
+    "TriggerEntry",
+    "load_manifest",
+    "parse_manifest",
+    "path_shape",
+    "script_name",
+    "wrong_path",
+    "wrong_script_name",
+]

@@ -1,0 +1,110 @@
+"""The manifest as data: an app, its scripts and routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from picloud.manifest.names import SCRIPT_SUFFIX, script_name, wrong_file
+from picloud.manifest.tables import Problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DispatchMode = Literal["sync", "async"]
+
+WHOLE_LIMITS = (
+    "max_operations",
+    "max_memory_bytes",
+    "max_call_depth",
+    "max_string_bytes",
+    "max_array_length",
+    "max_map_length",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEntry:
+    """One script of the app; a limit that is None is the platform's own."""
+
+    name: str
+    file: str
+    timeout_seconds: float | None = None
+    max_operations: int | None = None
+    max_memory_bytes: int | None = None
+    max_call_depth: int | None = None
+    max_string_bytes: int | None = None
+    max_array_length: int | None = None
+    max_map_length: int | None = None
+
+    def limits(self) -> dict[str, float | int]:
+        """Only what the manifest asks for, by the field's name."""
+        values = {key: getattr(self, key) for key in ("timeout_seconds", *WHOLE_LIMITS)}
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """One endpoint. ``file`` is what the manifest names, ``script`` the name of the script in it."""
+
+    method: str
+    path: str
+    script: str
+    dispatch_mode: DispatchMode
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEntry:
+    """One ``[[trigger]]`` as written; this release refuses every one of them."""
+
+    kind: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An app as its manifest tells it."""
+
+    app: str
+    #: Those with an entry of their own, then those that only a route names.
+    scripts: tuple[ScriptEntry, ...] = ()
+    routes: tuple[RouteEntry, ...] = ()
+    triggers: tuple[TriggerEntry, ...] = ()
+
+    def to_data(self) -> dict[str, Any]:
+        """The manifest as JSON values; ``parse_manifest`` makes the same manifest of them."""
+        return {
+            "app": {"name": self.app},
+            "script": [{"name": each.name, "file": each.file, **each.limits()} for each in self.scripts],
+            "route": [
+                {"method": each.method, "path": each.path, "script": each.file, "dispatch_mode": each.dispatch_mode}
+                for each in self.routes
+            ],
+        }
+
+    def scripts_of(self, files: Iterable[str], file: str = "picloud.toml") -> tuple[ScriptEntry, ...]:
+        """One entry for each script among ``files``, libraries that only others import included.
+
+        Args:
+            files: paths inside the app's folder; what does not end in ``.rhai`` is passed over.
+            file: how messages name the manifest.
+
+        Raises:
+            ManifestError: a file the manifest names is not there, or two files give one name.
+        """
+        paths = sorted(path for path in files if path.endswith(SCRIPT_SUFFIX))
+        entries = {entry.file: entry for entry in self.scripts}
+        problems = Problems(file)
+        for missing in sorted(entries.keys() - set(paths)):
+            problems.add((), f"{missing} does not exist")
+        by_name: dict[str, ScriptEntry] = {}
+        for path in paths:
+            entry = entries.get(path) or ScriptEntry(script_name(path), path)
+            first = by_name.setdefault(entry.name, entry)
+            if (wrong := wrong_file(path)) is not None:
+                problems.add((), wrong)
+            elif first is not entry:
+                problems.add((), f"{first.file} and {path} would both be called {entry.name!r}")
+        problems.raise_any()
+        return tuple(by_name.values())
