@@ -1,0 +1,146 @@
+"""The systemd units: correct for systemd, tight, and true to the command line and the settings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from picloud.settings import load_settings, setting_names
+
+OPS = Path(__file__).resolve().parents[2] / "ops"
+SERVICES = sorted(OPS.glob("*.service"))
+INSTALLED_COMMAND = "/opt/picloud/bin/picloud"
+#: The highest exposure (0 to 10, of `systemd-analyze security`) a unit may have.
+EXPOSURE_LIMIT = 2.0
+
+needs_systemd_analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def settings_of(unit: Path) -> dict[str, list[str]]:
+    """Every ``Key=value`` of a unit, the values of a key in order."""
+    values: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def seconds(text: str) -> int:
+    """A plain time span of systemd.time(7), as the units write it."""
+    number, unit = re.fullmatch(r"(\d+)(min|s)?", text).groups()  # type: ignore[union-attr]
+    return int(number) * (60 if unit == "min" else 1)
+
+
+@pytest.fixture
+def installed_units(tmp_path: Path) -> Path:
+    """The units in a folder, with a command that exists: systemd checks that it does."""
+    command = tmp_path / "picloud"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    for unit in [*SERVICES, *OPS.glob("*.target")]:
+        (tmp_path / unit.name).write_text(unit.read_text().replace(INSTALLED_COMMAND, str(command)))
+    return tmp_path
+
+
+def test_the_units_an_operator_is_told_about_exist() -> None:
+    assert {unit.name for unit in SERVICES} == {
+        "picloud-migrate.service",
+        "picloud-relay.service",
+        "picloud-web.service",
+        "picloud-worker@.service",
+    }
+
+
+@needs_systemd_analyze
+def test_systemd_finds_nothing_to_complain_about(installed_units: Path) -> None:
+    units = sorted(str(path) for path in installed_units.glob("picloud*.*"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False, timeout=60
+    )
+    complaints = [line for line in done.stderr.splitlines() if "picloud" in line]
+    assert (done.returncode, complaints) == (0, [])
+
+
+@needs_systemd_analyze
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_unit_exposes_little(unit: Path, installed_units: Path) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(installed_units / unit.name)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert level, done.stdout + done.stderr
+    assert float(level[1]) <= EXPOSURE_LIMIT
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_unit_starts_a_command_that_exists(unit: Path) -> None:
+    from picloud.cli.main import main
+
+    [command_line] = settings_of(unit)["ExecStart"]
+    command, verb = command_line.split()
+    assert command == INSTALLED_COMMAND
+    assert isinstance(main, click.Group)
+    assert main.get_command(click.Context(main), verb) is not None
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_unit_sets_only_settings_that_exist(unit: Path) -> None:
+    assigned = [each.partition("=")[0] for line in settings_of(unit)["Environment"] for each in line.split()]
+    assert set(assigned) <= set(setting_names())
+
+
+@pytest.mark.parametrize("name", ["picloud-relay.service", "picloud-worker@.service"])
+def test_a_process_that_pets_the_watchdog_is_watched(name: str) -> None:
+    values = settings_of(OPS / name)
+    assert values["Type"] == ["notify"]
+    # The relay blocks for up to 30 s when nothing happens; twice that is the least that cannot bark for nothing.
+    assert seconds(values["WatchdogSec"][0]) >= 60
+
+
+def test_a_worker_may_finish_the_longest_script_before_it_is_killed() -> None:
+    values = settings_of(OPS / "picloud-worker@.service")
+    longest = load_settings({}).sandbox.max_timeout_seconds
+    assert seconds(values["TimeoutStopSec"][0]) > longest
+    assert values["KillMode"] == ["mixed"]
+    # Otherwise systemd stops the parent when the kernel kills one child, and nobody reads who was to blame.
+    assert values["OOMPolicy"] == ["continue"]
+
+
+def test_worker_instances_share_no_folder() -> None:
+    values = settings_of(OPS / "picloud-worker@.service")
+    assert "%i" in values["StateDirectory"][0]
+    assert "PICLOUD_DATA_DIR=%S/picloud/worker-%i" in values["Environment"][0]
+
+
+def assignments(text: str, *, commented: bool) -> dict[str, str]:
+    lines = re.findall(r"^(#?)(PICLOUD_\w+)=(.*)$", text, re.MULTILINE)
+    return {name: value for mark, name, value in lines if bool(mark) == commented}
+
+
+def test_the_environment_file_is_accepted_as_it_is() -> None:
+    settings = load_settings(assignments((OPS / "picloud.env").read_text(), commented=False))
+    assert settings.database_url
+    assert settings.redis_url
+
+
+def test_the_environment_file_shows_every_setting_with_its_default() -> None:
+    text = (OPS / "picloud.env").read_text()
+    shown = assignments(text, commented=True)
+    in_units = {"PICLOUD_DATA_DIR", "PICLOUD_MASTER_KEY_FILE"}
+    assert {*shown, *assignments(text, commented=False), *in_units} == set(setting_names())
+    # An example address has no default to show.
+    examples = {"PICLOUD_PUBLIC_URL"}
+    assert load_settings({name: value for name, value in shown.items() if name not in examples}) == load_settings({})
