@@ -12,22 +12,25 @@ message``, with line and column when the manifest was read from text.
 """
 
 from picloud.manifest.entries import DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
-from picloud.manifest.names import APP_NAME, METHODS, path_shape, script_name, wrong_path, wrong_script_name
-from picloud.manifest.reading import FILE_NAME, load_manifest, parse_manifest
+from picloud.manifest.names import METHODS, path_shape, script_name, wrong_app_name, wrong_path, wrong_script_name
+from picloud.manifest.reading import FILE_NAME, examine_manifest, load_manifest, parse_manifest
+from picloud.manifest.tables import Problem
 
 __all__ = [
-    "APP_NAME",
     "FILE_NAME",
     "METHODS",
     "DispatchMode",
     "Manifest",
+    "Problem",
     "RouteEntry",
     "ScriptEntry",
     "TriggerEntry",
+    "examine_manifest",
     "load_manifest",
     "parse_manifest",
     "path_shape",
     "script_name",
+    "wrong_app_name",
     "wrong_path",
     "wrong_script_name",
 ]

@@ -14,7 +14,7 @@ SCRIPT_SUFFIX = ".rhai"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 #: One DNS label, as it becomes {app}.localhost; the schema checks the same.
-APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _MAX_NAME_LENGTH = 200
 _MAX_PATH_LENGTH = 1_000
@@ -34,7 +34,7 @@ def path_shape(path: str) -> str:
 
 def wrong_app_name(name: str) -> str | None:
     """Why ``name`` cannot be an app's, or None."""
-    if APP_NAME.fullmatch(name):
+    if _APP_NAME.fullmatch(name):
         return None
     return f"{name!r} cannot be a host name: 1 to 63 of a-z, 0-9 and -, with no - first or last"
 
@@ -58,16 +58,18 @@ def wrong_file(file: str) -> str | None:
 
 
 def wrong_path(path: str) -> str | None:
-    """Why ``path`` cannot be a route's, or None: ``/``, ``/users/:id``, ``/files/*rest``."""
+    """Why ``path`` cannot be a route's, or None: ``/``, ``/users/:id``, ``/files/*rest``.
+
+    A ``/`` at the end is kept: ``/a`` and ``/a/`` are different paths.
+    """
     if not path.startswith("/"):
         return f"{path!r} must start with /"
     if len(path) > _MAX_PATH_LENGTH:
         return f"a path has at most {_MAX_PATH_LENGTH} characters"
-    if path == "/":
-        return None
-    segments = path.split("/")[1:]
+    segments = path.removesuffix("/").split("/")[1:]
     for index, segment in enumerate(segments):
-        if (wrong := _wrong_segment(segment, is_last=index == len(segments) - 1)) is not None:
+        is_last = index == len(segments) - 1 and not path.endswith("/")
+        if (wrong := _wrong_segment(segment, is_last=is_last)) is not None:
             return f"{path!r}: {wrong}"
     parameters = [segment[1:] for segment in segments if segment[0] in ":*"]
     twice = next((name for index, name in enumerate(parameters) if name in parameters[:index]), None)
@@ -76,7 +78,7 @@ def wrong_path(path: str) -> str | None:
 
 def _wrong_segment(segment: str, *, is_last: bool) -> str | None:
     if not segment:
-        return "drop the / at its end" if is_last else "there is nothing between two /"
+        return "there is nothing between two /"
     if segment[0] in ":*":
         if not _PARAMETER.fullmatch(segment):
             return f"{segment!r} is not a parameter: expected {segment[0]}name, with letters, digits and _"

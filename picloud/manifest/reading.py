@@ -10,7 +10,7 @@ from picloud.errors import ManifestError
 from picloud.manifest.entries import WHOLE_LIMITS, DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
 from picloud.manifest.names import METHODS, path_shape, script_name, wrong_app_name, wrong_file, wrong_path
 from picloud.manifest.names import wrong_script_name as wrong_name
-from picloud.manifest.tables import Positions, Problems, Table, find_positions
+from picloud.manifest.tables import Problem, Problems, Table, find_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,19 @@ def load_manifest(path: Path) -> Manifest:
     """Read and check the manifest at ``path``.
 
     Raises:
-        ManifestError: names every problem as ``file:line:column: place: message``.
+        ManifestError: names every problem, one a line, as ``file:line:column: place: message``.
+    """
+    manifest, problems = examine_manifest(path)
+    if manifest is None:
+        raise ManifestError("\n".join(str(each) for each in problems))
+    return manifest
+
+
+def examine_manifest(path: Path) -> tuple[Manifest | None, tuple[Problem, ...]]:
+    """The manifest at ``path``, or everything that is wrong with it.
+
+    Raises:
+        ManifestError: there is no such file, or it cannot be read.
     """
     try:
         text = path.read_text("utf-8")
@@ -36,29 +48,37 @@ def load_manifest(path: Path) -> Manifest:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{path}{_position_first(str(error), text)}") from None
-    return parse_manifest(data, str(path), positions=find_positions(text))
+        return None, (_syntax_problem(str(path), str(error), text),)
+    problems = Problems(str(path), find_positions(text))
+    manifest = _read(data, problems)
+    found = problems.in_order()
+    return (None if found else manifest), found
 
 
-def parse_manifest(data: Mapping[str, Any], file: str = FILE_NAME, *, positions: Positions | None = None) -> Manifest:
-    """Check the values of a manifest and make them one.
+def parse_manifest(data: Mapping[str, Any], file: str = FILE_NAME) -> Manifest:
+    """Check the values of a manifest that was sent as JSON and make them one.
 
     Args:
-        data: the document as tomllib returns it, or ``Manifest.to_data`` sent as JSON.
+        data: as ``Manifest.to_data`` returns it, or what tomllib makes of the file.
         file: how messages name it.
-        positions: where each place stands in the text, when there is a text.
 
     Raises:
         ManifestError: names every problem, one a line, as ``file: place: message``.
     """
-    problems = Problems(file, positions)
+    problems = Problems(file)
+    manifest = _read(data, problems)
+    problems.raise_any()
+    return manifest
+
+
+def _read(data: Mapping[str, Any], problems: Problems) -> Manifest:
+    """What can be made of ``data``; only without problems it is a manifest."""
     top = Table(data, (), problems)
     app = _app(top)
     scripts = _scripts(top)
     routes = _routes(top, scripts)
     triggers = [_trigger(table) for table in top.tables("trigger")]
     top.refuse_the_rest()
-    problems.raise_any()
     return Manifest(app, tuple(scripts.values()), tuple(routes), tuple(triggers))
 
 
@@ -183,9 +203,9 @@ def _retry(trigger: Table) -> None:
         table.refuse_the_rest()
 
 
-def _position_first(message: str, text: str) -> str:
-    """What tomllib says, with the position in front as every other problem has it."""
-    problem, _, position = message.partition(" (at ")
-    numbers = re.findall(r"\d+", position)
+def _syntax_problem(file: str, message: str, text: str) -> Problem:
+    """What tomllib says, with its position as every other problem has it."""
+    what, _, position = message.partition(" (at ")
+    numbers = [int(number) for number in re.findall(r"\d+", position)]
     line, column = numbers if len(numbers) == 2 else (len(text.splitlines()) or 1, 1)
-    return f":{line}:{column}: {problem}"
+    return Problem(file, line, column, what)

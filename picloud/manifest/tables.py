@@ -11,6 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard, cast
 
 from picloud.errors import ManifestError
@@ -19,8 +20,21 @@ Place: TypeAlias = tuple[str | int, ...]
 #: 1-based line and column of each place in the text.
 Positions: TypeAlias = Mapping[Place, tuple[int, int]]
 
-_UNKNOWN = (0, 0)
 _MAX_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong; line and column are 1-based, 0 when there is no text."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        where = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{where}: {self.message}"
 
 
 class Problems:
@@ -29,23 +43,25 @@ class Problems:
     def __init__(self, file: str, positions: Positions | None = None) -> None:
         self._file = file
         self._positions = positions or {}
-        self._found: list[tuple[tuple[int, int], str]] = []
+        self._found: list[Problem] = []
 
     def add(self, place: Place, message: str) -> None:
-        position = self._position(place)
-        where = "" if position == _UNKNOWN else f":{position[0]}:{position[1]}"
-        self._found.append((position, f"{self._file}{where}: {_spell(place)}{message}"))
+        line, column = self._position(place)
+        self._found.append(Problem(self._file, line, column, f"{_spell(place)}{message}"))
+
+    def in_order(self) -> tuple[Problem, ...]:
+        """In the order of the text; without one, as they were found."""
+        return tuple(sorted(self._found, key=lambda each: (each.line, each.column)))
 
     def raise_any(self) -> None:
-        """Raise one ManifestError with a line for each problem, in the order of the text."""
+        """Raise one ManifestError with a line for each problem."""
         if self._found:
-            self._found.sort(key=lambda each: each[0])  # stable: without a text, the order in which they were found
-            raise ManifestError("\n".join(line for _, line in self._found))
+            raise ManifestError("\n".join(str(each) for each in self.in_order()))
 
     def _position(self, place: Place) -> tuple[int, int]:
         while place and place not in self._positions:
             place = place[:-1]  # a key that is missing is reported where its table starts
-        return self._positions.get(place, _UNKNOWN)
+        return self._positions.get(place, (0, 0))
 
 
 class Table:
