@@ -52,7 +52,7 @@ $(STAMPS)/builders: $(STAMPS)/venv constraints.txt
 $(STAMPS)/rhai: $(STAMPS)/builders $(RHAI_SOURCES)
 	@echo '==> [3/4] building the script engine from $(RHAI) (Rust; a few minutes the first time)'
 	@rm -rf $(VENV)/wheels
-	@$(WITH_RUST) $(BIN)/maturin build --release --locked --compatibility linux --interpreter $(BIN)/python \
+	@$(WITH_RUST) $(BIN)/maturin build --release --compatibility linux --interpreter $(BIN)/python \
 	    --manifest-path $(RHAI)/Cargo.toml --out $(VENV)/wheels
 	@$(PIP) install --quiet --force-reinstall --no-deps $(VENV)/wheels/*.whl
 	@touch $@
@@ -78,10 +78,10 @@ check: $(STAMPS)/dev ## linters, types, import boundaries, the Rust side
 	@echo '==> import boundaries' && $(BIN)/lint-imports
 	@echo '==> mypy' && $(BIN)/mypy
 	@echo '==> pyright' && $(BIN)/pyright
-	@echo '==> stubs of rhai' && $(BIN)/stubtest rhai
+	@echo '==> types of $(RHAI)' && cd $(RHAI) && ../$(BIN)/mypy && ../$(BIN)/pyright && ../$(BIN)/stubtest rhai
 	@echo '==> rustfmt and clippy'
 	@$(WITH_RUST) cargo fmt --manifest-path $(RHAI)/Cargo.toml --check
-	@$(WITH_RUST) cargo clippy --quiet --locked --manifest-path $(RHAI)/Cargo.toml --all-targets -- -D warnings
+	@$(WITH_RUST) cargo clippy --quiet --manifest-path $(RHAI)/Cargo.toml --all-targets -- -D warnings
 
 format: $(STAMPS)/dev ## rewrite what ruff and rustfmt can
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
@@ -91,7 +91,7 @@ format: $(STAMPS)/dev ## rewrite what ruff and rustfmt can
 
 test-rhai: $(STAMPS)/dev ## the script engine: Rust tests, then Python tests
 	@echo '==> tests of the script engine'
-	@$(WITH_RUST) cargo test --quiet --locked --manifest-path $(RHAI)/Cargo.toml
+	@$(WITH_RUST) cargo test --quiet --manifest-path $(RHAI)/Cargo.toml
 	@$(PYTEST) $(RHAI)/tests
 
 test-unit: install $(STAMPS)/dev ## tests without sockets
