@@ -1,0 +1,247 @@
+"""One round of the relay after the other: claim what is due, publish it, look after leases, wait.
+
+A round never sleeps while there is both something due and room for it. When
+there is not, the relay blocks on its wake token until something falls due, a
+lease ends, or five seconds have passed: a writer may die between its commit and
+its wake, and this bounds how long its row waits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import namedtuple_row
+
+from picloud import broker
+from picloud.database import Reconnecting
+from picloud.failpoints import failpoint
+from picloud.outbox.accept import PUBLISH_LEASE
+from picloud.queries import Queries
+from picloud.relay import retention, sweeps
+from picloud.relay.grouping import ClaimedRow, group
+from picloud.relay.lanes import Lane, LaneBook
+from picloud.relay.publisher import EpochLostError, Publisher
+from picloud.relay.window import MOST_PAYLOAD_BYTES, MOST_ROWS, Capacity, wait_seconds
+from picloud.settings import Settings
+
+_SQL = Queries("relay")
+_LOG = logging.getLogger("picloud.relay")
+
+_SWEEP_SECONDS = 1.0
+_EPOCH_SECONDS = 0.9
+_MAKE_DAYS_SECONDS = 3_600.0
+#: Discovery walks dead index entries; it may take at most this share of the relay's time.
+_DISCOVERY_SHARE = 0.05
+#: While a backlog is drained, how soon an app that was silent before is found.
+_DISCOVERY_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovery:
+    at: float = -1e9
+    took: float = 0.0
+
+    def is_due(self, now: float, *, at_once: bool) -> bool:
+        pause = max(0.0 if at_once else _DISCOVERY_SECONDS, self.took / _DISCOVERY_SHARE)
+        return now - self.at >= pause
+
+
+class Relay:
+    """The scheduler. Owned by one thread; ``round`` raises outages and may simply be called again."""
+
+    def __init__(
+        self, database: Reconnecting, publisher: Publisher, settings: Settings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._settings = settings
+        self._clock = clock
+        self._lanes = LaneBook()
+        self._guard = sweeps.SweepGuard()
+        self._retention = retention.RetentionClock()
+        self._discovery = _Discovery()
+        self._seen_connections = 0
+        self._swept_at = self._epoch_checked_at = self._days_made_at = -1e9
+        self._is_first_round = True
+        self._was_woken = True
+
+    def round(self) -> float:
+        """Claim and publish once.
+
+        Returns:
+            Seconds to wait before the next round; 0: there may be more to do now.
+        """
+        connection = self._connection()
+        self._check_epoch(connection)
+        capacity = self._capacity(connection)
+        claimed = self._claim(connection, capacity) if capacity.room() else []
+        if claimed:
+            self._publish(connection, claimed, backlog_is_deep=len(claimed) * 2 >= min(capacity.window(), self._claim_limit(capacity)))
+        self._housekeeping(connection, capacity, busy=bool(claimed))
+        if claimed:
+            self._was_woken = False
+            return 0.0
+        return self._pause(connection, capacity)
+
+    def wait(self, seconds: float) -> None:
+        """Block until woken."""
+        self._was_woken = self._publisher.wait(seconds) or seconds >= 1.0
+
+    def _connection(self) -> Connection[Any]:
+        connection = self._database.get()
+        if self._database.opened != self._seen_connections:
+            self._seen_connections = self._database.opened
+            self._guard.distrust(self._clock())
+        return connection
+
+    def _check_epoch(self, connection: Connection[Any]) -> None:
+        now = self._clock()
+        if now - self._epoch_checked_at < _EPOCH_SECONDS:
+            return
+        try:
+            self._publisher.check_epoch()
+        except EpochLostError:
+            if self._is_first_round:
+                self._republish(connection)
+            else:
+                self._reset_published(connection)
+        self._is_first_round = False
+        self._epoch_checked_at = now
+
+    def _republish(self, connection: Connection[Any]) -> None:
+        """A starting relay cannot know what its predecessor pushed: all of it again, duplicates die at begin."""
+        rows = _fetch(connection, _SQL.published, {"limit": 4 * MOST_ROWS})
+        if rows:
+            messages = group([_claimed(row) for row in rows], {}, backlog_is_deep=False)
+            self._publisher.publish(messages)
+            _LOG.info("published %d rows again", len(rows))
+
+    def _reset_published(self, connection: Connection[Any]) -> None:
+        total = 0
+        while rows := connection.execute(_SQL.reset_published, {"limit": 500}).fetchall():
+            total += len(rows)
+        self._discovery = _Discovery()
+        if total:
+            _LOG.warning("Redis lost its memory: %d published rows are pending again", total)
+
+    def _capacity(self, connection: Connection[Any]) -> Capacity:
+        return Capacity(*_fetch(connection, _SQL.capacity, {})[0])
+
+    def _claim_limit(self, capacity: Capacity) -> int:
+        return min(capacity.room(), self._settings.relay_batch_size)
+
+    def _claim(self, connection: Connection[Any], capacity: Capacity) -> list[Any]:
+        now = self._clock()
+        if self._discovery.is_due(now, at_once=self._was_woken):
+            self._discover(connection)
+        lanes = self._lanes.in_turn()
+        if not lanes:
+            return []
+        limit = self._claim_limit(capacity)
+        parameters = self._lane_parameters(lanes) | {
+            "limit": limit,
+            "share": self._lanes.share(limit),
+            "bytes": MOST_PAYLOAD_BYTES,
+            "lease": PUBLISH_LEASE,
+            "with_ordered": True,
+        }
+        try:
+            rows = _fetch(connection, _SQL.claim, parameters)
+        except psycopg.errors.UniqueViolation:
+            # Another relay put an earlier-written message of the same key in flight between
+            # our look and our claim; the index refused the second. Without ordered rows now.
+            rows = _fetch(connection, _SQL.claim, parameters | {"with_ordered": False})
+        self._raise_floors(rows)
+        return sorted(rows, key=lambda row: (row.available_at, row.seq))
+
+    def _discover(self, connection: Connection[Any]) -> None:
+        started = self._clock()
+        rows = _fetch(connection, _SQL.lanes, {})
+        if rows:
+            self._lanes.discovered([(Lane(r.app_id, r.is_sync), r.available_at) for r in rows], rows[0].now)
+        else:
+            self._lanes.discovered([], dt.datetime.now(dt.UTC))
+        finished = self._clock()
+        self._discovery = _Discovery(finished, finished - started)
+
+    def _lane_parameters(self, lanes: list[Lane]) -> dict[str, object]:
+        return {
+            "app_ids": [lane.app_id for lane in lanes],
+            "is_sync": [lane.is_sync for lane in lanes],
+            "floors": [self._lanes.floors[lane] for lane in lanes],
+        }
+
+    def _raise_floors(self, rows: list[Any]) -> None:
+        newest: dict[Lane, dt.datetime] = {}
+        for row in rows:
+            # An ordered lane may have left earlier rows behind, waiting for their turn.
+            lane = Lane(row.app_id, row.is_sync)
+            newest[lane] = max(newest.get(lane, row.available_at), row.available_at)
+        ordered = {Lane(row.app_id, row.is_sync) for row in rows if row.is_ordered}
+        self._lanes.claimed({lane: at for lane, at in newest.items() if lane not in ordered})
+
+    def _publish(self, connection: Connection[Any], rows: list[Any], *, backlog_is_deep: bool) -> None:
+        failpoint("relay.claimed")
+        try:
+            messages = group([_claimed(row) for row in rows], self._publisher.run_times(), backlog_is_deep=backlog_is_deep)
+            self._publisher.publish(messages)
+        except EpochLostError:
+            self._epoch_checked_at = -1e9
+            self._reset_published(connection)
+            return
+        except broker.OUTAGES:
+            connection.execute(_SQL.unpublish, {"ids": [row.id for row in rows], "tokens": [row.token for row in rows]})
+            raise
+        failpoint("relay.published")
+
+    def _housekeeping(self, connection: Connection[Any], capacity: Capacity, *, busy: bool) -> None:
+        """Sweeps once a second while there is anything to sweep; day partitions once an hour."""
+        now = self._clock()
+        if now - self._swept_at < _SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        sweeps.sweep_unanswerable(connection)
+        if capacity.published:
+            sweeps.sweep_published(connection, self._publisher)
+        if capacity.running:
+            database_now = _fetch(connection, "select now() as now", {})[0].now
+            if self._guard.may_judge(database_now, now):
+                sweeps.sweep_workers(connection, self._publisher)
+        if not busy and now - self._days_made_at >= _MAKE_DAYS_SECONDS:
+            self._days_made_at = now
+            retention.make_days(connection)
+            database_now = _fetch(connection, "select now() as now", {})[0].now
+            if self._retention.may_remove(database_now, now):
+                retention.remove_one_day(connection, self._settings)
+
+    def _pause(self, connection: Connection[Any], capacity: Capacity) -> float:
+        lanes = self._lanes.in_turn()
+        event = _fetch(connection, _SQL.next_event, self._lane_parameters(lanes))[0]
+        until = None if event.at is None else (event.at - event.now).total_seconds()
+        if until is not None and until <= 0 and not capacity.room() and capacity.slots and not self._publisher.ask_for_room():
+            return 0.05  # the lists are empty: the rows are being begun this very moment
+        return wait_seconds(capacity, until)
+
+
+def _claimed(row: Any) -> ClaimedRow:
+    return ClaimedRow(
+        id=row.id,
+        token=row.token,
+        script_id=row.script_id,
+        is_sync=row.is_sync,
+        travels_alone=row.is_sync or row.is_ordered or row.is_suspect,
+        payload_bytes=row.payload_bytes,
+    )
+
+
+def _fetch(connection: Connection[Any], statement: Any, parameters: dict[str, object]) -> list[Any]:
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall()

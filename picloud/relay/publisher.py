@@ -1,0 +1,105 @@
+"""The relay's side of Redis: publish, the epoch, the wake token, what scripts cost.
+
+Redis may lose its memory at any moment. The epoch is a random value kept in
+Redis; the publish script compares it, so nothing is ever pushed into a Redis
+that has forgotten what was pushed before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, cast
+
+import redis
+
+from picloud import broker
+from picloud.relay.grouping import Messages
+
+#: How long measured run times are believed before they are read again.
+_RUN_TIMES_AGE_SECONDS = 1.0
+
+#: A relay that waits for room says so again after at most this long.
+_AWAIT_ROOM_SECONDS = 5
+
+
+class EpochLostError(Exception):
+    """Raised when Redis is not the one that was published into: everything published has to go back."""
+
+
+class Publisher:
+    """One connection to Redis. Every method raises one of ``broker.OUTAGES`` when Redis does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self._client = broker.connect(url, name="relay")
+        # Blocking pops need a longer socket timeout than commands that must answer at once.
+        self._waiter = broker.connect(url, name="relay-wait", socket_timeout_seconds=30.0)
+        self._publish = self._client.register_script(broker.script("publish"))
+        self._await_room = self._client.register_script(broker.script("await_room"))
+        self._epoch: str | None = None
+        self._run_times: dict[int, float] = {}
+        self._run_times_read_at = -_RUN_TIMES_AGE_SECONDS
+
+    def check_epoch(self) -> None:
+        """Make sure that Redis is still the one we know.
+
+        Raises:
+            EpochLostError: it is another one, or an empty one; a new epoch has begun.
+        """
+        current = broker.ensure_epoch(self._client)
+        if current != self._epoch:
+            self._epoch = current
+            raise EpochLostError
+
+    def publish(self, messages: Messages) -> None:
+        """Push messages, all or none.
+
+        Raises:
+            EpochLostError: nothing was pushed.
+        """
+        arguments = [self._epoch or "", len(messages.sync), *messages.sync, *messages.asynchronous]
+        keys = [broker.EPOCH_KEY, broker.SYNC_LIST, broker.ASYNC_LIST]
+        answer = cast("list[int]", self._publish(keys=keys, args=cast(Any, arguments)))
+        if answer[0] == -1:
+            raise EpochLostError
+
+    def rows_waiting(self) -> set[Any]:
+        """The ids of all rows named in the lists: what a lapsed publish lease is checked against."""
+        waiting: list[bytes] = []
+        for name in (broker.SYNC_LIST, broker.ASYNC_LIST):
+            waiting += cast("list[bytes]", self._client.lrange(name, 0, -1))
+        return broker.rows_in(waiting)
+
+    def ask_for_room(self) -> bool:
+        """Ask to be woken when the lists have run half empty; False: they are empty now."""
+        keys = [broker.SYNC_LIST, broker.ASYNC_LIST, broker.AWAIT_ROOM_KEY]
+        return bool(self._await_room(keys=keys, args=[_AWAIT_ROOM_SECONDS]))
+
+    def wait(self, seconds: float) -> bool:
+        """Block until somebody wakes the relays or ``seconds`` have passed; True: woken."""
+        woken = self._waiter.blpop([broker.WAKE_LIST], timeout=seconds)
+        return woken is not None
+
+    def wake(self) -> None:
+        """Wake one relay, or this one out of its wait."""
+        self._client.rpush(broker.WAKE_LIST, "1")
+
+    def run_times(self) -> dict[int, float]:
+        """Measured milliseconds of a run by script id, as the workers report them."""
+        now = time.monotonic()
+        if now - self._run_times_read_at >= _RUN_TIMES_AGE_SECONDS:
+            stored = cast("dict[bytes, bytes]", self._client.hgetall(broker.RUN_TIMES_KEY))
+            self._run_times = {int(script): float(value) for script, value in stored.items()}
+            self._run_times_read_at = now
+        return self._run_times
+
+    def reply_inbox_push(self, inbox: str, replies: list[bytes]) -> None:
+        """Tell a waiting web process what a sweep decided; nobody listening is fine, the record says it too."""
+        script = self._client.register_script(broker.script("reply"))
+        keys = [broker.inbox_key(inbox), broker.inbox_alive_key(inbox)]
+        script(keys=keys, args=cast(Any, [2 * broker.INBOX_ALIVE_SECONDS, *replies]))
+
+    def close(self) -> None:
+        for client in (self._client, self._waiter):
+            with contextlib.suppress(redis.exceptions.RedisError):
+                client.close()
