@@ -12,13 +12,22 @@ message``, with line and column when the manifest was read from text.
 """
 
 from picloud.manifest.entries import DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
-from picloud.manifest.names import METHODS, path_shape, script_name, wrong_app_name, wrong_path, wrong_script_name
+from picloud.manifest.names import (
+    METHODS,
+    SCRIPT_SUFFIX,
+    path_shape,
+    script_name,
+    wrong_app_name,
+    wrong_path,
+    wrong_script_name,
+)
 from picloud.manifest.reading import FILE_NAME, examine_manifest, load_manifest, parse_manifest
 from picloud.manifest.tables import Problem
 
 __all__ = [
     "FILE_NAME",
     "METHODS",
+    "SCRIPT_SUFFIX",
     "DispatchMode",
     "Manifest",
     "Problem",
