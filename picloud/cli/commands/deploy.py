@@ -1,0 +1,58 @@
+"""``picloud deploy``: an app folder as one request, its plan as a diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from picloud.cli.client import Client, api_path
+from picloud.cli.commands.check import folder_argument, read_folder
+from picloud.cli.help import example
+from picloud.cli.options import connected, json_option
+from picloud.cli.output import dim, note, print_json
+from picloud.cli.text import printable
+
+_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
+#: A deploy of hundreds of scripts compiles all of them on the server.
+_ANSWER_SECONDS = 120.0
+
+
+@example("picloud deploy demo --dry-run")
+@click.command()
+@folder_argument
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@json_option
+@connected
+def deploy(client: Client, directory: Path, dry_run: bool, as_json: bool) -> None:
+    """Apply an app folder to the server.
+
+    Everything changes in one transaction, or nothing. What the folder no longer holds is
+    removed. Deploying the same folder again changes nothing.
+    """
+    folder = read_folder(directory)
+    plan = client.post(
+        api_path("apps", folder.manifest.app, "deploy"),
+        {"manifest": folder.manifest.to_data(), "files": folder.files, "dry_run": dry_run},
+        answer_seconds=_ANSWER_SECONDS,
+    )
+    if as_json:
+        print_json(plan)
+        return
+    _print_plan(plan)
+    if not dry_run:
+        note(f"{plan['app']} answers at {client.url}/@{plan['app']}/")
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    if plan["unchanged"]:
+        click.echo(f"{plan['app']}: nothing to change")
+        return
+    for change in plan["changes"]:
+        sign, color = _SIGNS.get(change["action"], ("?", "white"))
+        about = f"  {dim(printable(change['note']))}" if change.get("note") else ""
+        click.echo(f"{click.style(sign, fg=color)} {change['kind']:<6} {printable(change['name'])}{about}")
+    count = len(plan["changes"])
+    noun = "change" if count == 1 else "changes"
+    note(f"{plan['app']}: {count} {noun} {'planned, none made' if plan['dry_run'] else 'made'}")

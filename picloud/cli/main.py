@@ -1,0 +1,183 @@
+"""The entry point: a table of commands, each imported when it is called, and how a command may end.
+
+``picloud --help`` and the completion of a word import nothing beyond click: on a
+small board every import is felt. So the one-line helps stand here, and a test
+compares them with the commands' own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+import picloud
+from picloud.cli.exit_codes import ExitCode, exit_code_of
+from picloud.cli.help import example
+from picloud.errors import PiCloudError
+
+#: By section of the help: a command, the module and attribute that hold it, its one line.
+COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Run the platform": {
+        "up": ("up:up", "Run the whole platform in this terminal."),
+        "web": ("processes:web", "Run the web processes."),
+        "relay": ("processes:relay", "Run the relay, which schedules."),
+        "worker": ("processes:worker", "Run a worker, which runs scripts."),
+        "migrate": ("migrate:migrate", "Bring the database to the schema of this release."),
+        "doctor": ("doctor:doctor", "Check this machine, or prove that nothing was lost."),
+    },
+    "Build an app": {
+        "init": ("init:init", "Make a new app folder."),
+        "check": ("check:check", "Check an app folder without sending anything."),
+        "deploy": ("deploy:deploy", "Apply an app folder to the server."),
+        "invoke": ("invoke:invoke", "Run a script and print its result."),
+    },
+    "See what happens": {
+        "logs": ("logs:logs", "Print what scripts logged."),
+        "executions": ("executions:executions", "See what ran, and what it caused."),
+        "queues": ("queues:queues", "See what waits, since when, what runs and what fails."),
+        "outbox": ("outbox:outbox", "See and cancel what is still to run."),
+        "dead-letters": ("dead_letters:dead_letters", "See, replay, edit or ignore what failed for good."),
+        "workers": ("workers:workers", "See and drain worker processes."),
+    },
+    "Manage": {
+        "apps": ("apps:apps", "List, make and remove apps."),
+        "scripts": ("scripts:scripts", "See scripts and their versions; roll back."),
+        "routes": ("routes:routes", "See which script answers where."),
+        "domains": ("domains:domains", "Map host names to apps."),
+        "keys": ("keys:keys", "List, make and revoke API keys."),
+        "pause": ("apps:pause", "Stop running an app's work; its routes answer 503."),
+        "resume": ("apps:resume", "Go on running an app's work."),
+    },
+    "Connect": {
+        "login": ("login:login", "Remember a server and a key to it."),
+        "context": ("login:context", "List known servers; choose one."),
+        "completion": ("completion:completion", "Print a shell's completion script."),
+    },
+}
+
+
+class PiCloudGroup(click.Group):
+    """The root: imports a command when it is called, and turns every error into a line and an exit code."""
+
+    _entries: Mapping[str, tuple[str, str]] = {
+        name: entry for section in COMMANDS.values() for name, entry in section.items()
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self._entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self._entries:
+            return None
+        module, _, attribute = self._entries[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"picloud.cli.commands.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        width = max(len(name) for name in self._entries)
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, (_, line) in section.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self._entries and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], self._entries, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (head, less) has what it wanted. The interpreter flushes once more at its
+            # end: let that go nowhere instead of complaining.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line and exit; ``standalone_mode`` and Windows' wildcards are not for this program."""
+        del standalone_mode, windows_expand_args
+        sys.exit(self._run(args, prog_name or "picloud", complete_var, extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
+        if os.environ.get("NO_COLOR"):
+            extra.setdefault("color", False)
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        except PiCloudError as error:
+            _complain(error.message, error.hint)
+            return exit_code_of(error)
+        except click.UsageError as error:
+            _complain_about_usage(error)
+            return ExitCode.USAGE
+        except click.ClickException as error:
+            _complain(error.format_message())
+            return ExitCode.FAILED
+        except click.Abort as error:
+            # click makes one Abort of Ctrl-C and of a prompt that finds its input at an end.
+            if isinstance(error.__cause__, EOFError):
+                _complain("nothing more to read from the input")
+                return ExitCode.FAILED
+            return ExitCode.INTERRUPTED
+        return code if isinstance(code, int) else ExitCode.OK
+
+
+@example(
+    "picloud up                                   a whole platform in this terminal",
+    "picloud init demo && picloud deploy demo     an app on it",
+)
+@click.group(cls=PiCloudGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(picloud.__version__, prog_name="picloud")
+def cli() -> None:
+    """PiCloud: upload a Rhai script, get an HTTP endpoint."""
+
+
+def main() -> None:
+    """Run ``picloud``."""
+    cli()
+
+
+def _complain(message: str, hint: str | None = None) -> None:
+    """One line that says what is wrong, one that says what to do."""
+    click.echo(f"{_marked('error:', 'red')} {message}", err=True)
+    if hint:
+        click.echo(f"{_marked('hint:', 'cyan')} {hint}", err=True)
+
+
+def _complain_about_usage(error: click.UsageError) -> None:
+    message = error.format_message()
+    hint = None
+    if error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        hint = f"`{error.ctx.command_path} --help` shows what it takes"
+    _complain(message[:1].lower() + message[1:], hint)
+
+
+def _marked(word: str, color: str) -> str:
+    # click.echo removes the color again where standard error is no terminal.
+    return word if os.environ.get("NO_COLOR") else click.style(word, fg=color, bold=True)
+
+
+if __name__ == "__main__":
+    main()

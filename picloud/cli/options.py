@@ -1,0 +1,145 @@
+"""What several commands take alike: a connection, ``--json``, filters of lists, JSON from the command line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from picloud.cli.client import Client
+from picloud.profiles import load_profile
+
+if TYPE_CHECKING:
+    import httpx2
+
+P = ParamSpec("P")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_CONTEXT_KEY = "picloud.context"
+_DURATION = re.compile(r"(\d+)([smhd])")
+_SECONDS_OF = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a command finds outside: click's ``obj``; tests give their own."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    #: What the client's requests go through; None: the network.
+    transport: httpx2.BaseTransport | None = None
+
+
+def surroundings() -> Surroundings:
+    """Those of the command that is running."""
+    return click.get_current_context().ensure_object(Surroundings)
+
+
+def connected(command: Callable[Concatenate[Client, P], None]) -> Callable[P, None]:
+    """Give ``command`` a client of the chosen server as its first argument."""
+
+    @click.option(
+        "--context",
+        metavar="NAME",
+        expose_value=False,
+        callback=_remember_context,
+        help="Talk to this server of `picloud context ls`.",
+    )
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        around = surroundings()
+        profile = load_profile(around.environ, click.get_current_context().meta.get(_CONTEXT_KEY))
+        with Client(profile, transport=around.transport) as client:
+            command(client, *args, **kwargs)
+
+    return run
+
+
+def _remember_context(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_CONTEXT_KEY] = value
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most this many."
+)
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+class Since(click.ParamType[datetime]):
+    """A moment: ``15m``, ``2h``, ``3d`` ago, or RFC 3339."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if match := _DURATION.fullmatch(value):
+            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _SECONDS_OF[match[2]])
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a time ago (15m, 2h, 3d) nor RFC 3339 (2030-01-31T12:00:00Z)", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def filters(*names: str) -> Callable[[Function], Function]:
+    """The named filters of a list as options; a function gets them as keywords, None when not given."""
+    helps = {
+        "app": "Only of this app.",
+        "script": "Only of this script.",
+        "source": "Only what this source fired: http, invoke, …",
+        "trigger": "Only what this trigger or route fired, by id.",
+    }
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(names):
+            if name == "since":
+                option = click.option("--since", type=Since(), help="Only from then on: 15m, 2h, 3d, or RFC 3339.")
+            else:
+                option = click.option(f"--{name}", metavar=name.upper(), help=helps[name])
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def as_query(filters: Mapping[str, object]) -> dict[str, object]:
+    """Filters as the API takes them: instants in RFC 3339."""
+    return {
+        name: value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+        for name, value in filters.items()
+    }
+
+
+def read_json(value: str | None, option: str) -> Any:
+    """The JSON given as ``value``, in the file ``@name`` or, for ``@-``, on standard input; None: nothing given.
+
+    Raises:
+        click.UsageError: it is not JSON, or there is no such file.
+    """
+    if value is None:
+        return None
+    try:
+        if value == "@-":
+            text = sys.stdin.read()
+        else:
+            text = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
+        return json.loads(text)
+    except OSError as error:
+        raise click.UsageError(f"{option} {value}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{option} {value}: is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        shown = value if value.startswith("@") else "the value"
+        raise click.UsageError(
+            f"{option}: {shown} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
