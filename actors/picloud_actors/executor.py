@@ -1,0 +1,217 @@
+"""The actor: runs the scripts of one assignment. It never raises; every run is settled in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+from uuid import UUID
+
+from psycopg_pool import ConnectionPool
+
+from picloud.broker import Reply
+from picloud.engine import Run, RunFailure, RunResult, ScriptRunner
+from picloud.engine.runner import new_cancel_token
+from picloud.failpoints import failpoint
+from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
+from picloud_actors.board import Board
+from picloud_actors.flusher import Finished, Flusher
+from picloud_actors.scripts import ScriptSources
+from picloud_actors.workload import Workload
+
+_LOG = logging.getLogger("picloud.worker")
+
+_DISABLED = RunFailure("principal_disabled", "the principal this runs as is disabled", retryable=False)
+_TOO_DEEP = RunFailure("depth_exceeded", "more hops from cause to effect than PICLOUD_MAX_TRIGGER_DEPTH allows", retryable=False)
+_NO_SCRIPT = RunFailure("script_not_found", "this version of the script no longer exists", retryable=False)
+_NO_PAYLOAD = RunFailure("internal_error", "the payload of this execution is missing", retryable=False)
+
+
+class Executor:
+    """Shared by all worker threads of the process."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        board: Board,
+        sources: ScriptSources,
+        runner: ScriptRunner,
+        flusher: Flusher,
+        reads: ConnectionPool[Any],
+        max_trigger_depth: int,
+    ) -> None:
+        self._workload = workload
+        self._board = board
+        self._sources = sources
+        self._runner = runner
+        self._flusher = flusher
+        self._reads = reads
+        self._max_trigger_depth = max_trigger_depth
+        self._threads = threading.local()
+        self._thread_count = 0
+        self._lock = threading.Lock()
+        self._cancels: dict[UUID, Any] = {}
+        self._cancelled: set[UUID] = set()
+        self._is_aborting = False
+
+    def execute(self, key: str) -> None:
+        """The actor's body: run every row of the assignment this thread was handed."""
+        if not key:
+            return
+        identifier = UUID(hex=key)
+        assignment = self._workload.assignment(identifier)
+        try:
+            for row in assignment.rows:
+                self._flusher.put(self._finish(row))
+        finally:
+            self._workload.done(identifier)
+
+    def _finish(self, row: BegunRow) -> Finished:
+        if self._is_aborting and not row.is_sync:
+            return Finished(row, Settlement(row.id, row.token, "handed_back"))
+        if row.is_principal_disabled:
+            return _finished(row, RunResult(failure=_DISABLED))
+        if row.trigger_depth > self._max_trigger_depth:
+            _LOG.warning("execution %s is %d hops deep and was not run", row.id, row.trigger_depth)
+            return _finished(row, RunResult(failure=_TOO_DEEP))
+        try:
+            result = self._run(row)
+        except Exception as error:
+            # The edge of the thread: one run's surprise must not take the worker with it.
+            _LOG.exception("execution %s failed inside PiCloud", row.id)
+            result = RunResult(failure=RunFailure("internal_error", f"{type(error).__name__} inside PiCloud; see the worker's log"))
+        if result.failure and result.failure.code == "cancelled" and self._is_aborting and not row.is_sync:
+            # Stopped by us, not by its author: another process runs it from the start.
+            return Finished(row, Settlement(row.id, row.token, "handed_back"))
+        return _finished(row, result)
+
+    def _run(self, row: BegunRow) -> RunResult:
+        version = (row.script_id, row.version)
+        found = self._sources.get(version)
+        if found is None:
+            return RunResult(failure=_NO_SCRIPT)
+        source, limits = found
+        payload = (row.event, row.body) if row.event is not None else self._payload(row)
+        if payload is None or payload[0] is None:
+            return RunResult(failure=_NO_PAYLOAD)
+        if not self._runner.knows(version):
+            self._runner.prepare(version, row.script_name, source)
+        cancel = self._started(row)
+        try:
+            failpoint("worker.running")
+            return self._runner.run(version, _run_of(row, payload[0], payload[1]), limits, cancel)
+        finally:
+            self._ended(row)
+
+    def _payload(self, row: BegunRow) -> tuple[bytes, bytes | None] | None:
+        with self._reads.connection() as connection:
+            return read_payload(connection, row)
+
+    def _started(self, row: BegunRow) -> Any:
+        cancel = new_cancel_token()
+        with self._lock:
+            self._cancels[row.id] = cancel
+            if row.id in self._cancelled:
+                cancel.cancel()
+        self._board.thread_runs(self._thread_number(), row.id, row.timeout_ms)
+        return cancel
+
+    def _ended(self, row: BegunRow) -> None:
+        self._board.thread_is_idle(self._thread_number())
+        with self._lock:
+            self._cancels.pop(row.id, None)
+            self._cancelled.discard(row.id)
+
+    def _thread_number(self) -> int:
+        number: int | None = getattr(self._threads, "number", None)
+        if number is None:
+            with self._lock:
+                number = self._threads.number = self._thread_count
+                self._thread_count += 1
+        return number
+
+    def cancel(self, ids: frozenset[UUID]) -> None:
+        """Stop runs that are no longer ours: cancelled, or taken over."""
+        with self._lock:
+            for identifier in ids:
+                if cancel := self._cancels.get(identifier):
+                    cancel.cancel()
+                else:
+                    self._cancelled.add(identifier)
+
+    def abort(self) -> None:
+        """Stop everything that runs; async rows go back unspent."""
+        with self._lock:
+            self._is_aborting = True
+            for cancel in self._cancels.values():
+                cancel.cancel()
+
+    def resume(self) -> None:
+        """Run again after an abort that turned out not to be the end."""
+        with self._lock:
+            self._is_aborting = False
+
+
+def _run_of(row: BegunRow, event: bytes, body: bytes | None) -> Run:
+    return Run(
+        execution_id=row.id,
+        root_execution_id=row.root_execution_id,
+        app=row.app_name,
+        script=row.script_name,
+        version=row.version,
+        source=row.source,
+        trigger=None if row.trigger_id is None else str(row.trigger_id),
+        principal=row.principal_name,
+        trigger_depth=row.trigger_depth,
+        attempt=row.attempt,
+        is_sync=row.is_sync,
+        event=event,
+        body=body,
+    )
+
+
+def _finished(row: BegunRow, result: RunResult) -> Finished:
+    """What has to be written, and what the caller of a sync run is told."""
+    if result.failure is None:
+        settlement = Settlement(
+            row.id,
+            row.token,
+            "completed",
+            result_kind=result.kind,
+            result=result.data,
+            http_status=result.http_status,
+            http_headers=json.dumps(result.headers).encode() if result.headers else None,
+            logs=result.logs,
+            run_us=result.run_us,
+            operations=result.operations,
+            version=row.version,
+        )
+        reply = Reply(row.id, "completed", result.kind, result.http_status, result.headers, result.data)
+        return Finished(row, settlement, reply if row.is_sync else None)
+    return _failed(row, result, result.failure)
+
+
+def _failed(row: BegunRow, result: RunResult, failure: RunFailure) -> Finished:
+    error = failure.to_json()
+    if failure.code == "depth_exceeded":
+        outcome, reason = "depth_exceeded", None
+    elif failure.retryable:
+        outcome, reason = "failed", None
+    else:
+        outcome, reason = "rejected", failure.code if failure.code == "principal_disabled" else "not_retryable"
+    delay_ms = failure.retry_after_ms if failure.retry_after_ms is not None else row.retry.delay_ms(row.attempt)
+    settlement = Settlement(
+        row.id,
+        row.token,
+        outcome,  # type: ignore[arg-type]  # one of three literals, chosen above
+        reason=reason,
+        error=error,
+        logs=result.logs,
+        run_us=result.run_us,
+        operations=result.operations,
+        delay_ms=delay_ms,
+        version=row.version,
+    )
+    reply = Reply(row.id, "failed", error=json.loads(error))
+    return Finished(row, settlement, reply if row.is_sync else None)

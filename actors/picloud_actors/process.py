@@ -1,0 +1,179 @@
+"""One worker process: puts the parts together, runs until told to stop, drains."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+import psycopg
+from dramatiq.worker import Worker
+from psycopg_pool import ConnectionPool
+
+from picloud import __version__, broker
+from picloud.database import Reconnecting, backoff_seconds, connection_options
+from picloud.engine import ScriptRunner
+from picloud.engine.limits import stack_bytes
+from picloud.failpoints import arm_from_environment
+from picloud.outbox.run_rows import WorkerProcess, forget, register
+from picloud.settings import Settings
+from picloud_actors.board import Board
+from picloud_actors.consumer import ExecutionBroker
+from picloud_actors.executor import Executor
+from picloud_actors.fetcher import Fetcher
+from picloud_actors.flusher import Flusher
+from picloud_actors.heartbeat import Heartbeat
+from picloud_actors.scripts import ScriptSources
+from picloud_actors.workload import Workload
+
+_LOG = logging.getLogger("picloud.worker")
+
+#: How long running scripts may finish after SIGTERM before they are stopped.
+DRAIN_SECONDS = 20.0
+#: And how long what was stopped may take to be settled.
+_ABORT_SECONDS = 5.0
+#: Dramatiq's own polling interval; only a safety net, stopping wakes the threads.
+_THREAD_TIMEOUT_MS = 60_000
+
+
+class WorkerRuntime:
+    """The parts of one worker process and the order in which they start and stop."""
+
+    def __init__(self, settings: Settings, worker: WorkerProcess, board_path: Path) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._workload = Workload(worker.threads, worker.takes_sync)
+        self._board = Board(board_path, worker.id, worker.threads)
+        sources = ScriptSources()
+        self._flusher = Flusher(self._workload, self._board, self._database("worker-flush"), settings.redis_url)
+        self._reads: ConnectionPool[Any] = ConnectionPool(
+            settings.database_url,
+            min_size=0,
+            max_size=worker.threads,
+            max_idle=30.0,
+            open=False,
+            kwargs=connection_options("worker-read") | {"autocommit": True},
+        )
+        runner = ScriptRunner(settings.sandbox)
+        self._executor = Executor(
+            self._workload, self._board, sources, runner, self._flusher, self._reads, settings.max_trigger_depth
+        )
+        self._fetcher = Fetcher(worker, self._workload, self._board, sources, self._database("worker"), settings.redis_url)
+        self._workload.on_room = self._fetcher.kick
+        self._heartbeat = Heartbeat(worker, self._workload, self._executor, self._flusher, self._database("worker-beat"))
+        transport = ExecutionBroker(settings.redis_url, self._workload)
+        dramatiq.actor(self._executor.execute, broker=transport, queue_name=broker.QUEUE_NAME, actor_name=broker.ACTOR_NAME)
+        self._transport = Worker(transport, worker_timeout=_THREAD_TIMEOUT_MS, worker_threads=worker.threads)
+
+    def _database(self, name: str) -> Reconnecting:
+        return Reconnecting(self._settings.database_url, name=name)
+
+    def start(self, should_stop: Callable[[], bool]) -> None:
+        """Register, then begin to work; waits for PostgreSQL as long as it takes."""
+        self._register(should_stop)
+        self._reads.open()
+        self._flusher.start()
+        # Scripts recurse natively, on drop and comparison too: their threads need the stack
+        # that their memory budget implies. It is reserved, not used.
+        previous = threading.stack_size(stack_bytes(self._settings.sandbox))
+        self._transport.start()
+        threading.stack_size(previous)
+        self._heartbeat.start()
+        self._fetcher.start()
+
+    def _register(self, should_stop: Callable[[], bool]) -> None:
+        database = self._database("worker")
+        for wait in backoff_seconds():
+            if should_stop():
+                return
+            try:
+                database.run(lambda connection: register(connection, self._worker))
+                break
+            except psycopg.Error as error:
+                _LOG.warning("waiting for PostgreSQL: %s", str(error).strip())
+                threading.Event().wait(wait)
+        database.close()
+        self._wake_relay()
+
+    def _wake_relay(self) -> None:
+        """There is room now: rows may have waited for a worker."""
+        client = broker.connect(self._settings.redis_url, name="worker")
+        try:
+            client.register_script(broker.script("wake"))(keys=[broker.WAKE_LIST])
+        except broker.OUTAGES:
+            _LOG.warning("Redis does not answer yet")
+        finally:
+            client.close()
+
+    @property
+    def is_draining(self) -> threading.Event:
+        """Set when PostgreSQL asks this process to stop taking work."""
+        return self._heartbeat.is_draining
+
+    def stop(self) -> None:
+        """Hand back what has not started, let running scripts finish, settle, leave nothing behind."""
+        self._fetcher.stop()
+        self._fetcher.join()
+        self._flusher.hand_back(self._workload.take_back_ready())
+        if not self._workload.wait_until_idle(DRAIN_SECONDS):
+            _LOG.warning("stopping scripts that still run after %.0f s", DRAIN_SECONDS)
+            self._executor.abort()
+            self._workload.wait_until_idle(_ABORT_SECONDS)
+        self._stop_threads()
+        self._flusher.stop()
+        self._flusher.join()
+        self._heartbeat.stop()
+        self._say_goodbye()
+        self._fetcher.close()
+        self._flusher.close()
+        self._reads.close()
+        self._board.remove()
+
+    def _stop_threads(self) -> None:
+        for thread in self._transport.workers:
+            thread.stop()
+        self._workload.release()
+        self._transport.stop(timeout=2_000)
+
+    def _say_goodbye(self) -> None:
+        if not self._workload.is_idle():
+            return  # the parent settles what is left, from the board
+        database = self._database("worker")
+        try:
+            database.run(lambda connection: forget(connection, self._worker.id))
+        except psycopg.Error as error:
+            _LOG.warning("could not sign off: %s", str(error).strip())
+        finally:
+            database.close()
+
+
+def run_process(settings: Settings, worker_id: UUID, parent_id: UUID, board_path: Path, takes_sync: bool) -> int:
+    """The life of one worker process, from fork to exit."""
+    arm_from_environment()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker = WorkerProcess(
+        id=worker_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        parent_id=parent_id,
+        threads=settings.worker_threads,
+        takes_sync=takes_sync,
+        release=__version__,
+    )
+    runtime = WorkerRuntime(settings, worker, board_path)
+    runtime.start(stop.is_set)
+    # What was built at start stays for good: spare every collection the walk over it.
+    gc.freeze()
+    stop.wait()
+    runtime.stop()
+    return 0

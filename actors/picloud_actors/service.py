@@ -1,0 +1,268 @@
+"""The parent of the worker processes: starts them, watches them, settles what a dead one held.
+
+``waitpid`` tells at once that a process died; its board tells what it was doing.
+What was not running goes back unspent. One suspect alone is charged with the
+crash; several are marked, and each next runs alone. A run that outlives its
+timeout by far (native code that never comes back) is ended by killing its
+process: then it is known who is guilty.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from picloud import broker, systemd
+from picloud.broker import Reply
+from picloud.database import Reconnecting
+from picloud.outbox.run_rows import Settlement, forget, held_by, settle, unpublish
+from picloud.settings import Settings
+from picloud_actors.board import Evidence, read_running, take_evidence
+
+_LOG = logging.getLogger("picloud.worker")
+
+#: How far past its timeout a run may be before its process is killed. The row's own
+#: deadline in PostgreSQL is later: the parent knows whom to charge, the sweep does not.
+_WATCHDOG_GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+#: A process that dies again and again is restarted more and more slowly.
+_RESTART_FIRST_SECONDS = 0.1
+_RESTART_MOST_SECONDS = 10.0
+#: A process that lived this long starts anew without a delay.
+_RESTART_FORGIVEN_SECONDS = 2.0
+_CRASH_BACKOFF_MS = 500
+_PR_SET_PDEATHSIG = 1
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+
+
+@dataclass(slots=True)
+class _Child:
+    pid: int
+    worker_id: UUID
+    board: Path
+    started_at: float
+    condemned: frozenset[UUID] = field(default_factory=frozenset)
+
+
+class WorkerParent:
+    """Supervises the worker processes of one machine's ``picloud worker``."""
+
+    def __init__(self, settings: Settings, takes_sync: bool) -> None:
+        self._settings = settings
+        self._takes_sync = takes_sync
+        self._id = uuid.uuid4()
+        self._boards = boards_folder(settings.database_url)
+        self._children: dict[int, _Child] = {}
+        self._unsettled: list[tuple[Evidence, frozenset[UUID]]] = []
+        self._due: list[float] = []
+        self._pause = 0.0
+        self._database = Reconnecting(settings.database_url, name="worker-parent")
+        self._is_stopping = False
+
+    def run(self) -> int:
+        """Supervise until SIGTERM and the last process has drained."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._unsettled += [(evidence, frozenset()) for evidence in left_behind(self._boards)]
+        count = self._settings.worker_processes or os.cpu_count() or 1
+        for _ in range(count):
+            self._start_child()
+        systemd.notify("READY=1", f"STATUS={count} worker processes")
+        while self._children or not self._is_stopping:
+            systemd.notify("WATCHDOG=1")
+            received = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                self._stop(received.si_signo)
+            self._reap()
+            self._watch()
+            self._settle_crashes()
+            self._restart_due()
+        self._settle_crashes()
+        self._database.close()
+        return 0
+
+    def _start_child(self) -> None:
+        worker_id = uuid.uuid4()
+        board = self._boards / f"{worker_id.hex}.board"
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._child_main(worker_id, board, parent))
+        self._children[pid] = _Child(pid, worker_id, board, time.monotonic())
+
+    def _child_main(self, worker_id: UUID, board: Path, parent: int) -> int:
+        try:
+            # A worker without its parent would have nobody to tell what it died of.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                return 0
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            from picloud_actors.process import run_process
+
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            return run_process(self._settings, worker_id, self._id, board, self._takes_sync)
+        except BaseException:
+            logging.getLogger("picloud.worker").exception("a worker process failed")
+            return 1
+
+    def _stop(self, number: int) -> None:
+        """Pass the signal on; a second one ends the processes at once."""
+        how = signal.SIGKILL if self._is_stopping else signal.SIGTERM
+        self._is_stopping = True
+        self._due.clear()
+        systemd.notify("STOPPING=1")
+        _LOG.info("stopping on %s", signal.Signals(number).name)
+        for child in self._children.values():
+            os.kill(child.pid, how)
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._ended(self._children.pop(pid), status)
+
+    def _ended(self, child: _Child, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        evidence = take_evidence(child.board)
+        if evidence:
+            self._unsettled.append((evidence, child.condemned))
+            child.board.unlink(missing_ok=True)
+        if self._is_stopping:
+            return
+        lived = time.monotonic() - child.started_at
+        self._pause = 0.0 if lived >= _RESTART_FORGIVEN_SECONDS else min(_RESTART_MOST_SECONDS, self._pause * 2 + _RESTART_FIRST_SECONDS)
+        _LOG.warning("worker process %d ended with %s; another one starts in %.1f s", child.pid, _exit_text(code), self._pause)
+        self._due.append(time.monotonic() + self._pause)
+
+    def _restart_due(self) -> None:
+        now = time.monotonic()
+        for due in [due for due in self._due if due <= now]:
+            self._due.remove(due)
+            self._start_child()
+
+    def _watch(self) -> None:
+        """Kill a process one of whose runs will never end by itself."""
+        now_ns = time.monotonic_ns()
+        for child in self._children.values():
+            hanging = [r.id for r in read_running(child.board) if r.overdue_seconds(now_ns) > _WATCHDOG_GRACE_SECONDS]
+            if hanging and not child.condemned:
+                _LOG.error("execution %s does not end; killing worker process %d", hanging[0], child.pid)
+                child.condemned = frozenset(hanging)
+                os.kill(child.pid, signal.SIGKILL)
+
+    def _settle_crashes(self) -> None:
+        """Settle what dead processes held; kept until PostgreSQL answers."""
+        for entry in list(self._unsettled):
+            try:
+                settle_crash(self._database, self._settings.redis_url, *entry)
+            except psycopg.Error as error:
+                _LOG.warning("cannot settle a dead worker's rows yet: %s", str(error).strip())
+                self._database.close()
+                return
+            self._unsettled.remove(entry)
+
+
+def settle_crash(database: Reconnecting, redis_url: str, evidence: Evidence, condemned: frozenset[UUID]) -> None:
+    """Give back, mark or charge everything a dead process held.
+
+    Args:
+        condemned: runs whose process the watchdog killed: proven guilty.
+    """
+    suspects = frozenset(condemned or evidence.suspects())
+    is_proven = bool(condemned) or len(suspects) == 1
+    error = {"code": "worker_crash", "message": "the worker process died while this ran"}
+    document = json.dumps(error).encode()
+    connection = database.get()
+    with connection.transaction():
+        rows = held_by(connection, evidence.worker_id)
+        batch = [
+            Settlement(row.id, row.token, "handed_back")
+            if row.id not in suspects
+            else Settlement(
+                row.id,
+                row.token,
+                "crashed" if is_proven else "suspected",
+                error=document,
+                delay_ms=_crash_backoff_ms(row.crashes) if is_proven else 0,
+            )
+            for row in rows
+        ]
+        settled = settle(connection, batch) if batch else []
+        if evidence.popped:
+            unpublish(connection, evidence.popped)
+        forget(connection, evidence.worker_id)
+    _LOG.warning("settled %d rows of a dead worker process, %d of them suspect", len(rows), len(suspects))
+    replies = [(each.reply_to, Reply(each.id, "failed", error=error)) for each in settled if each.reply_to]
+    _tell(redis_url, replies)
+
+
+def _tell(redis_url: str, replies: Sequence[tuple[str, Reply]]) -> None:
+    """Answer callers whose runs died, and wake the relay for what went back."""
+    client = broker.connect(redis_url, name="worker-parent")
+    try:
+        reply_script = client.register_script(broker.script("reply"))
+        for inbox, reply in replies:
+            keys = [broker.inbox_key(inbox), broker.inbox_alive_key(inbox)]
+            reply_script(keys=keys, args=[2 * broker.INBOX_ALIVE_SECONDS, reply.encode()])
+        client.register_script(broker.script("wake"))(keys=[broker.WAKE_LIST])
+    except broker.OUTAGES as error:
+        _LOG.warning("Redis did not take the answers of a dead worker's runs: %s", error)
+    finally:
+        client.close()
+
+
+def _crash_backoff_ms(crashes: int) -> int:
+    delay: float = _CRASH_BACKOFF_MS * 2 ** min(crashes, 6) * random.uniform(0.8, 1.2)
+    return round(delay)
+
+
+def boards_folder(database_url: str) -> Path:
+    """Where the boards of one installation live: a folder that is gone after a reboot, as the processes are."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    folder = Path(runtime) if runtime else Path(tempfile.gettempdir()) / f"picloud-{os.getuid()}"
+    # Two installations on one machine must not settle each other's dead in the wrong database.
+    folder = folder / "boards" / hashlib.sha256(database_url.encode()).hexdigest()[:16]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def left_behind(folder: Path) -> list[Evidence]:
+    """Boards of processes that died together with their parent; each is taken by one parent only."""
+    found: list[Evidence] = []
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in sorted(folder.glob("*.board")):
+            evidence = take_evidence(path)
+            if evidence:
+                path.unlink(missing_ok=True)
+                found.append(evidence)
+    return found
+
+
+def _exit_text(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def run(settings: Settings, *, takes_sync: bool = True) -> int:
+    """Run worker processes until SIGTERM; the exit code of the parent."""
+    return WorkerParent(settings, takes_sync).run()
