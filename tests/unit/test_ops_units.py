@@ -12,6 +12,8 @@ import pytest
 
 from picloud.cli.main import COMMANDS
 from picloud.settings import load_settings, setting_names
+from picloud_actors.process import DRAIN_SECONDS
+from picloud_web.server import gunicorn_options
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 SERVICES = sorted(OPS.glob("*.service"))
@@ -107,19 +109,23 @@ def test_a_process_that_pets_the_watchdog_is_watched(name: str) -> None:
     assert seconds(values["WatchdogSec"][0]) >= 60
 
 
-def test_a_worker_may_finish_the_longest_script_before_it_is_killed() -> None:
+def test_a_worker_may_drain_before_it_is_killed() -> None:
     values = settings_of(OPS / "picloud-worker@.service")
-    longest = load_settings({}).sandbox.max_timeout_seconds
-    assert seconds(values["TimeoutStopSec"][0]) > longest
+    assert seconds(values["TimeoutStopSec"][0]) > DRAIN_SECONDS
     assert values["KillMode"] == ["mixed"]
     # Otherwise systemd stops the parent when the kernel kills one child, and nobody reads who was to blame.
     assert values["OOMPolicy"] == ["continue"]
 
 
-def test_worker_instances_share_no_folder() -> None:
+def test_the_evidence_of_a_crash_outlives_the_restart() -> None:
     values = settings_of(OPS / "picloud-worker@.service")
-    assert "%i" in values["StateDirectory"][0]
-    assert "PICLOUD_DATA_DIR=%S/picloud/worker-%i" in values["Environment"][0]
+    assert "%i" in values["RuntimeDirectory"][0]
+    assert values["RuntimeDirectoryPreserve"] == ["restart"]
+
+
+def test_web_may_answer_what_it_was_asked_before_it_is_killed() -> None:
+    values = settings_of(OPS / "picloud-web.service")
+    assert seconds(values["TimeoutStopSec"][0]) > gunicorn_options(load_settings({}))["graceful_timeout"]
 
 
 def assignments(text: str, *, commented: bool) -> dict[str, str]:
