@@ -166,7 +166,9 @@ class FirstAnswer:
     is_same_request: bool
 
 
-async def accept_once(connection: AsyncConnection[Any], arrival: Arrival, *, key: str, fingerprint: bytes) -> FirstAnswer | None:
+async def accept_once(
+    connection: AsyncConnection[Any], arrival: Arrival, *, key: str, fingerprint: bytes
+) -> FirstAnswer | None:
     """Accept ``arrival`` unless ``key`` was used before; one transaction, committed on return.
 
     Returns:
@@ -193,15 +195,27 @@ async def accept_once(connection: AsyncConnection[Any], arrival: Arrival, *, key
     return FirstAnswer(row.execution_id, row.accepted_at, is_first=row.execution_id == arrival.id, is_same_request=same)
 
 
-async def _returns_a_row(connection: AsyncConnection[Any], statement: LiteralString, parameters: dict[str, object]) -> bool:
+async def _returns_a_row(
+    connection: AsyncConnection[Any], statement: LiteralString, parameters: dict[str, object]
+) -> bool:
     async with connection.cursor() as cursor:
         await cursor.execute(statement, parameters)
         return await cursor.fetchone() is not None
 
 
-async def withdraw_sync(connection: AsyncConnection[Any], ids: Sequence[UUID], error: bytes) -> None:
-    """Settle sync rows that could not be published as failed: their callers are answered now."""
-    await connection.execute(_SQL.withdraw_sync, {"ids": list(ids), "error": error})
+async def withdraw_sync(connection: AsyncConnection[Any], ids: Sequence[UUID], error: bytes) -> frozenset[UUID]:
+    """Settle sync rows that could not be published as failed: their callers are answered now.
+
+    Returns:
+        Those withdrawn. The others had begun after all, and will answer.
+    """
+    cursor = await connection.execute(_SQL.withdraw_sync, {"ids": list(ids), "error": error})
+    return frozenset(row[0] for row in await cursor.fetchall())
+
+
+async def forget_idempotency_key(connection: AsyncConnection[Any], app_id: int, key: str, execution_id: UUID) -> None:
+    """Free a key whose request never ran: its repeat is the first one then."""
+    await connection.execute(_SQL.forget_idempotency_key, {"app_id": app_id, "key": key, "execution_id": execution_id})
 
 
 async def give_up_waiting(connection: AsyncConnection[Any], execution_id: UUID) -> None:

@@ -53,6 +53,12 @@ returning execution_id
 -- name: read_idempotency_key
 select execution_id, fingerprint, accepted_at from idempotency_keys where app_id = %(app_id)s and key = %(key)s
 
+-- name: forget_idempotency_key
+-- A sync run that was withdrawn before it began was answered 503, which asks for a repeat: the key must not keep
+-- answering 503 to it.
+delete from idempotency_keys
+where app_id = %(app_id)s and key = %(key)s and execution_id = %(execution_id)s
+
 -- name: withdraw_sync
 -- A sync row that could not be published: its caller is answered 503, so it must not run later.
 with gone as (
