@@ -24,15 +24,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import LiteralString, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg.rows import class_row
 
+from picloud.database import connect
 from picloud.errors import SchemaError, UnavailableError
 from picloud.queries import Queries
 
-Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
+Connection: TypeAlias = psycopg.Connection[Any]
 
 _SQL = Queries("migrations")
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -261,8 +262,7 @@ def _hold_guard(database_url: str) -> Generator[None]:
 @contextmanager
 def _connect(database_url: str) -> Generator[Connection]:
     try:
-        # PgBouncer in transaction mode may give each transaction another server: nothing may be prepared.
-        connection = psycopg.connect(database_url, autocommit=True, prepare_threshold=None)
+        connection = connect(database_url, name="migrate")
     except psycopg.OperationalError as error:
         raise UnavailableError(f"PostgreSQL does not answer: {_first_line(error)}") from error
     with connection:

@@ -171,17 +171,6 @@ def wait_for_exit(pid: int, timeout_seconds: float) -> bool:
         os.close(descriptor)
 
 
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in ticks since boot: with its pid it names the process. None: gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()  # the name in parentheses may hold anything
-    # A zombie has ended; only its parent has not looked yet. Fields from the third on: proc_pid_stat(5).
-    return None if fields[0] == "Z" else int(fields[19])
-
-
 def _refuse_other_threads() -> None:
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("children die with the thread that started them: start them from the main thread")

