@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,8 @@ class Surroundings:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     #: What the client's requests go through; None: the network.
     transport: httpx2.BaseTransport | None = None
+    #: Waits for so many seconds before looking again.
+    pause: Callable[[float], None] = time.sleep
 
 
 def surroundings() -> Surroundings:
@@ -74,21 +77,51 @@ limit_option = click.option(
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
-class Since(click.ParamType[datetime]):
-    """A moment: ``15m``, ``2h``, ``3d`` ago, or RFC 3339."""
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost.
+
+    Raises:
+        click.UsageError: nobody is there to answer.
+        click.Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("this needs --yes when nobody can be asked")
+    click.confirm(question, abort=True, err=True)
+
+
+class _Moment(click.ParamType[datetime]):
+    """A moment: so far from now, or RFC 3339."""
 
     name = "when"
+    _direction = 1
+    _examples = ""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
         if match := _DURATION.fullmatch(value):
-            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _SECONDS_OF[match[2]])
+            distance = timedelta(seconds=int(match[1]) * _SECONDS_OF[match[2]])
+            return datetime.now(UTC) + self._direction * distance
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a time ago (15m, 2h, 3d) nor RFC 3339 (2030-01-31T12:00:00Z)", param, ctx)
+            self.fail(f"{value!r} is neither {self._examples} nor RFC 3339 (2030-01-31T12:00:00Z)", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Since(_Moment):
+    """A moment in the past: ``15m``, ``2h``, ``3d`` ago, or RFC 3339."""
+
+    _direction = -1
+    _examples = "a time ago (15m, 2h, 3d)"
+
+
+class Lifetime(_Moment):
+    """A moment to come: in ``12h``, ``90d``, or RFC 3339."""
+
+    _examples = "a time from now (12h, 90d)"
 
 
 def filters(*names: str) -> Callable[[Function], Function]:

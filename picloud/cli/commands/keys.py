@@ -1,0 +1,95 @@
+"""``picloud keys``: API keys."""
+
+from __future__ import annotations
+
+import click
+
+from picloud.cli.client import Client, api_path
+from picloud.cli.help import example
+from picloud.cli.options import Lifetime, as_query, confirm, connected, json_option, limit_option, yes_option
+from picloud.cli.output import Column, Row, note, print_fields, print_json, print_rows
+from picloud.cli.text import age, local_clock
+
+
+def _state(row: Row) -> str:
+    return "revoked" if row["revoked_at"] else "valid"
+
+
+_COLUMNS = (
+    Column("ID", "id", is_number=True),
+    Column("NAME", "name", may_shrink=True),
+    Column("KEY", lambda row: f"pic_…{row['last_four']}"),
+    Column("OF", "principal"),
+    Column("STATE", _state),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
+    Column("EXPIRES", lambda row: local_clock(row["expires_at"])[:16]),
+)
+
+
+@example("picloud keys ls")
+@click.group()
+def keys() -> None:
+    """List, make and revoke API keys."""
+
+
+@example("picloud keys ls --json")
+@keys.command("ls")
+@limit_option
+@json_option
+@connected
+def list_keys(client: Client, *, limit: int, as_json: bool) -> None:
+    """List API keys, newest first."""
+    print_rows(client.items("/keys", limit=limit), _COLUMNS, as_json=as_json, empty="no keys")
+
+
+@example("picloud keys show 3")
+@keys.command("show")
+@click.argument("key_id", metavar="ID", type=int)
+@json_option
+@connected
+def show_key(client: Client, *, key_id: int, as_json: bool) -> None:
+    """Show one key, without the key itself."""
+    found = client.get(api_path("keys", key_id))
+    if as_json:
+        print_json(found)
+        return
+    print_fields(
+        (
+            ("name", found["name"]),
+            ("key", f"pic_…{found['last_four']}"),
+            ("of", found["principal"]),
+            ("state", _state(found)),
+            ("created", local_clock(found["created_at"])),
+            ("expires", local_clock(found["expires_at"])),
+            ("revoked", local_clock(found["revoked_at"])),
+        )
+    )
+
+
+@example("picloud keys create ci --expires 90d > key.txt")
+@keys.command("create")
+@click.argument("name")
+@click.option("--expires", type=Lifetime(), help="From then on it is refused: in 12h, 90d, or RFC 3339.")
+@json_option
+@connected
+def create_key(client: Client, *, name: str, expires: object, as_json: bool) -> None:
+    """Make a key for whoever runs this, and print it: this once."""
+    body = {"name": name} | as_query({} if expires is None else {"expires_at": expires})
+    made = client.post("/keys", body)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made["key"])
+    note("keep it now: it cannot be shown again")
+
+
+@example("picloud keys rm 3 --yes")
+@keys.command("rm")
+@click.argument("key_id", metavar="ID", type=int)
+@yes_option
+@connected
+def revoke_key(client: Client, *, key_id: int, yes: bool) -> None:
+    """Revoke a key; it is refused from now on, everywhere."""
+    confirm(f"Revoke key {key_id}?", yes=yes)
+    revoked = client.delete(api_path("keys", key_id))
+    note(f"revoked {revoked['name']} (pic_…{revoked['last_four']})")

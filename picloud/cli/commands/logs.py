@@ -1,0 +1,95 @@
+"""``picloud logs``: what scripts wrote, once or as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from picloud.cli.client import Client, api_path
+from picloud.cli.help import example
+from picloud.cli.options import connected, json_option, limit_option, surroundings
+from picloud.cli.output import dim, print_json
+from picloud.cli.text import compact_json, local_clock, printable
+
+_LOOK_AGAIN_SECONDS = 1.0
+_COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
+_ENDED = frozenset({"completed", "failed", "dead", "cancelled", "depth_exceeded", "abandoned"})
+
+Line = dict[str, Any]
+
+
+@example("picloud logs -f demo", "picloud logs --execution 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b")
+@click.command()
+@click.argument("app", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on printing what comes; Ctrl-C ends it.")
+@click.option("--execution", metavar="ID", help="Only of this execution.")
+@limit_option
+@json_option
+@connected
+def logs(client: Client, *, app: str | None, follow: bool, execution: str | None, limit: int, as_json: bool) -> None:
+    """Print what scripts logged.
+
+    The last runs of an app, or of all; --limit counts runs, not lines. With --follow
+    and --json every line is a document of its own.
+    """
+    if app and execution:
+        raise click.UsageError("an execution has one app: leave APP out")
+    pages = _of_execution(client, execution) if execution else _of_app(client, app, limit)
+    if follow:
+        for lines in pages:
+            for line in lines:
+                _print_one(line, as_json=as_json)
+        return
+    lines = next(pages)
+    if as_json:
+        print_json(lines)
+    else:
+        print_lines(lines)
+
+
+def print_lines(lines: Iterable[Line], *, with_origin: bool = True) -> None:
+    """Lines for people: when, how bad, who, what."""
+    for line in lines:
+        level = click.style(f"{line['level'].upper():<5}", fg=_COLORS.get(line["level"]))
+        parts = [dim(local_clock(line["at"])), level]
+        if with_origin:
+            parts.append(printable(f"{line.get('app') or '(gone)'}/{line.get('script') or '(gone)'}"))
+        if line.get("attempt", 1) > 1:
+            parts.append(dim(f"attempt {line['attempt']}"))
+        parts.append(printable(line["message"]))
+        if line.get("fields") is not None:
+            parts.append(dim(printable(compact_json(line["fields"]))))
+        if with_origin:
+            parts.append(dim(line["execution_id"]))
+        click.echo("  ".join(parts))
+
+
+def _print_one(line: Line, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(compact_json(line))
+    else:
+        print_lines([line])
+
+
+def _of_app(client: Client, app: str | None, limit: int) -> Iterator[list[Line]]:
+    """The last lines, then page by page what comes after them, for ever."""
+    page = client.get("/logs", app=app, limit=limit)
+    while True:
+        yield page["items"]
+        if not page["items"]:
+            surroundings().pause(_LOOK_AGAIN_SECONDS)
+        page = client.get("/logs", app=app, after=page["next"])
+
+
+def _of_execution(client: Client, execution_id: str) -> Iterator[list[Line]]:
+    """The lines of one execution, then what is new, until it has ended."""
+    printed = 0
+    while True:
+        found = client.get(api_path("executions", execution_id))
+        yield found["logs"][printed:]
+        printed = len(found["logs"])
+        if found["status"] in _ENDED:
+            return
+        surroundings().pause(_LOOK_AGAIN_SECONDS)

@@ -1,0 +1,141 @@
+"""``picloud scripts``: scripts of an app, and their immutable versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from picloud.cli.client import Client, api_path
+from picloud.cli.commands.of_apps import app_argument, items_of_apps
+from picloud.cli.help import example
+from picloud.cli.options import confirm, connected, json_option, limit_option, yes_option
+from picloud.cli.output import Column, note, print_fields, print_json, print_rows
+from picloud.cli.text import age, compact_json, duration, local_clock, printable
+
+_COLUMNS = (
+    Column("APP", "app"),
+    Column("NAME", "name"),
+    Column("VERSION", "version", is_number=True),
+    Column("TIMEOUT", lambda row: duration(row["timeout_seconds"]), is_number=True),
+    Column("CHANGED", lambda row: age(row["updated_at"]), is_number=True),
+    Column("BY", "updated_by", may_shrink=True),
+)
+_VERSION_COLUMNS = (
+    Column("", lambda row: "*" if row["is_current"] else ""),
+    Column("VERSION", "version", is_number=True),
+    Column("SHA256", lambda row: row["sha256"][:12]),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
+    Column("BY", "created_by", may_shrink=True),
+)
+
+
+@example("picloud scripts ls demo")
+@click.group()
+def scripts() -> None:
+    """See scripts and their versions; roll back."""
+
+
+@example("picloud scripts ls demo --json")
+@scripts.command("ls")
+@app_argument
+@limit_option
+@json_option
+@connected
+def list_scripts(client: Client, *, app: str | None, limit: int, as_json: bool) -> None:
+    """List the scripts of an app, or of all."""
+    rows = items_of_apps(client, app, "scripts", limit)
+    print_rows(rows, _COLUMNS, as_json=as_json, empty="no scripts")
+
+
+@example("picloud scripts show demo hello --source > hello.rhai")
+@scripts.command("show")
+@click.argument("app")
+@click.argument("script")
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="This version, not the current one.")
+@click.option("--source", "only_source", is_flag=True, help="Print the source and nothing else.")
+@json_option
+@connected
+def show_script(
+    client: Client, *, app: str, script: str, version: int | None, only_source: bool, as_json: bool
+) -> None:
+    """Show one script, or one version of it, with its source."""
+    path = api_path("apps", app, "scripts", script)
+    found = client.get(path if version is None else path + api_path("versions", version))
+    if as_json:
+        print_json(found)
+        return
+    if only_source:
+        click.echo(found["source"], nl=not found["source"].endswith("\n"))
+        return
+    print_fields(
+        (
+            ("script", f"{app}/{script}"),
+            ("version", found["version"]),
+            ("sha256", found["sha256"]),
+            ("limits", compact_json(found["limits"])),
+            ("changed", local_clock(found.get("updated_at") or found["created_at"])),
+            ("by", found.get("updated_by") or found.get("created_by")),
+        )
+    )
+    click.echo(f"\n{printable(found['source'])}", nl=not found["source"].endswith("\n"))
+
+
+@example("picloud scripts create demo hello scripts/hello.rhai")
+@scripts.command("create")
+@click.argument("app")
+@click.argument("script")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@json_option
+@connected
+def create_script(client: Client, *, app: str, script: str, file: Path, as_json: bool) -> None:
+    """Write a script, or a new version of it, from a file (- is standard input)."""
+    with click.open_file(str(file), encoding="utf-8") as source:
+        made = client.put(api_path("apps", app, "scripts", script), {"source": source.read()})
+    if as_json:
+        print_json(made)
+    else:
+        note(f"{app}/{script} is at version {made['version']}")
+
+
+@example("picloud scripts rm demo hello --yes")
+@scripts.command("rm")
+@click.argument("app")
+@click.argument("script")
+@yes_option
+@connected
+def remove_script(client: Client, *, app: str, script: str, yes: bool) -> None:
+    """Remove a script no route uses."""
+    confirm(f"Remove {app}/{script}?", yes=yes)
+    client.delete(api_path("apps", app, "scripts", script))
+    note(f"removed {app}/{script}")
+
+
+@example("picloud scripts versions demo hello")
+@scripts.command("versions")
+@click.argument("app")
+@click.argument("script")
+@limit_option
+@json_option
+@connected
+def list_versions(client: Client, *, app: str, script: str, limit: int, as_json: bool) -> None:
+    """List the versions of a script, newest first; * marks the one that runs."""
+    rows = client.items(api_path("apps", app, "scripts", script, "versions"), limit=limit)
+    print_rows(rows, _VERSION_COLUMNS, as_json=as_json, empty="no versions")
+
+
+@example("picloud scripts rollback demo hello 3")
+@scripts.command("rollback")
+@click.argument("app")
+@click.argument("script")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@json_option
+@connected
+def roll_back(client: Client, *, app: str, script: str, version: int | None, as_json: bool) -> None:
+    """Run an earlier version again: the one before the current, or VERSION."""
+    body = {} if version is None else {"version": version}
+    now = client.post(api_path("apps", app, "scripts", script, "rollback"), body)
+    if as_json:
+        print_json(now)
+    else:
+        note(f"{app}/{script} runs version {now['version']}")
