@@ -116,7 +116,8 @@ begin
     select r.id,
            case when e.id is not null then case when e.status = 'dead' then 'dead' else 'done' end
                 when b.id is not null then case when b.outcome = 'handed_back' then 'handed_back' else 'retried' end
-                when exists (select from executions x where x.id = r.id and x.token = r.token) then 'already'
+                -- A scalar subquery on purpose: EXISTS may be planned as one hash over all of executions.
+                when (select true from executions x where x.id = r.id and x.token = r.token limit 1) then 'already'
                 else 'lost' end,
            e.reply_to,
            coalesce(e.is_abandoned, false),

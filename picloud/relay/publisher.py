@@ -32,8 +32,7 @@ class Publisher:
 
     def __init__(self, url: str) -> None:
         self._client = broker.connect(url, name="relay")
-        # Blocking pops need a longer socket timeout than commands that must answer at once.
-        self._waiter = broker.connect(url, name="relay-wait", socket_timeout_seconds=30.0)
+        self._wake = WakeSignal(url)
         self._publish = self._client.register_script(broker.script("publish"))
         self._await_room = self._client.register_script(broker.script("await_room"))
         self._epoch: str | None = None
@@ -77,12 +76,7 @@ class Publisher:
 
     def wait(self, seconds: float) -> bool:
         """Block until somebody wakes the relays or ``seconds`` have passed; True: woken."""
-        woken = self._waiter.blpop([broker.WAKE_LIST], timeout=seconds)
-        return woken is not None
-
-    def wake(self) -> None:
-        """Wake one relay, or this one out of its wait."""
-        self._client.rpush(broker.WAKE_LIST, "1")
+        return self._wake.wait(seconds)
 
     def run_times(self) -> dict[int, float]:
         """Measured milliseconds of a run by script id, as the workers report them."""
@@ -100,6 +94,47 @@ class Publisher:
         script(keys=keys, args=cast(Any, [2 * broker.INBOX_ALIVE_SECONDS, *replies]))
 
     def close(self) -> None:
-        for client in (self._client, self._waiter):
-            with contextlib.suppress(redis.exceptions.RedisError):
-                client.close()
+        self._wake.close()
+        with contextlib.suppress(redis.exceptions.RedisError):
+            self._client.close()
+
+
+class WakeSignal:
+    """Waits for the wake token with a blocking pop that stays pending from one wait to the next.
+
+    Redis looks at the timeouts of blocked clients only when its own clock ticks: once a second
+    with ``hz 1``, which an idle machine wants. So the time is kept here: the pop is sent once,
+    and each wait watches its socket for as long as it likes.
+    """
+
+    #: Redis gives an unanswered pop up after this long; then it is sent again.
+    _POP_SECONDS = 60
+
+    def __init__(self, url: str) -> None:
+        self._client = broker.connect(url, name="relay-wake", socket_timeout_seconds=self._POP_SECONDS + 10.0)
+        self._connection: Any = None
+        self._is_pending = False
+
+    def wait(self, seconds: float) -> bool:
+        """True when a token came within ``seconds``."""
+        try:
+            if self._connection is None:
+                self._connection = self._client.connection_pool.get_connection()
+            if not self._is_pending:
+                self._connection.send_command("BLPOP", broker.WAKE_LIST, self._POP_SECONDS)
+                self._is_pending = True
+            if not self._connection.can_read(timeout=seconds):
+                return False
+            self._is_pending = False
+            return self._connection.read_response() is not None
+        except redis.exceptions.RedisError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next wait opens another one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._client.connection_pool.release(self._connection)
+        self._connection = None
+        self._is_pending = False
