@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, LiteralString
 from uuid import UUID
 
+import msgspec
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import namedtuple_row
 
@@ -20,6 +21,7 @@ from picloud.queries import Queries
 from picloud.retries import RetryPolicy
 
 _SQL = Queries("accept")
+_encode = msgspec.json.Encoder().encode
 
 #: How long a published row may stay unbegun before the relay looks where it is.
 PUBLISH_LEASE = dt.timedelta(seconds=10)
@@ -89,7 +91,7 @@ class Accepted:
     """
 
     at: dt.datetime | None
-    refused: frozenset[UUID] = field(default_factory=frozenset)
+    refused: frozenset[UUID] = field(default_factory=frozenset[UUID])
 
 
 async def accept_async(connection: AsyncConnection[Any], arrivals: Sequence[Arrival], *, durable: bool) -> Accepted:
@@ -119,33 +121,56 @@ def _accepted(rows: Sequence[Any]) -> Accepted:
 
 
 def _parameters(arrivals: Sequence[Arrival], durable: bool) -> dict[str, object]:
-    """The batch as one array a column."""
+    """The batch as ``accept_v1`` takes it: the rows as JSON, events and bodies one after another beside it.
+
+    PERF: one array a column cost the client twice the time, escaping bodies aside.
+    """
+    rows: list[dict[str, object]] = []
+    data: list[bytes] = []
+    first_byte = 1  # substring() counts from one
+    for position, arrival in enumerate(arrivals):
+        rows.append(_row(arrival, position, first_byte))
+        data.append(arrival.event)
+        first_byte += len(arrival.event)
+        if arrival.body is not None:
+            data.append(arrival.body)
+            first_byte += len(arrival.body)
     return {
-        "ids": [a.id for a in arrivals],
-        "days": [day_of(a.id) for a in arrivals],
-        "app_ids": [a.app_id for a in arrivals],
-        "app_revisions": [a.app_revision for a in arrivals],
-        "script_ids": [a.script_id for a in arrivals],
-        "script_versions": [a.script_version for a in arrivals],
-        "sources": [a.source for a in arrivals],
-        "trigger_ids": [a.trigger_id for a in arrivals],
-        "principal_ids": [a.principal_id for a in arrivals],
-        "events": [a.event for a in arrivals],
-        "bodies": [a.body for a in arrivals],
-        "tokens": [a.reply.token if a.reply else 0 for a in arrivals],
-        "reply_tos": [a.reply.inbox if a.reply else None for a in arrivals],
-        "reply_ms": [a.reply.timeout_ms if a.reply else None for a in arrivals],
-        "max_attempts": [a.retry.max_attempts for a in arrivals],
-        "backoffs": [a.retry.backoff for a in arrivals],
-        "base_ms": [a.retry.base_ms for a in arrivals],
-        "max_ms": [a.retry.max_ms for a in arrivals],
-        "jitter_pcts": [a.retry.jitter_pct for a in arrivals],
-        "roots": [a.root_execution_id or a.id for a in arrivals],
-        "depths": [a.trigger_depth for a in arrivals],
-        "order_keys": [a.order_key for a in arrivals],
-        "delay_ms": [a.delay_ms for a in arrivals],
+        "rows": _encode(rows).decode(),
+        "data": b"".join(data),
         "publish_lease": PUBLISH_LEASE,
         "durable": durable,
+    }
+
+
+def _row(arrival: Arrival, position: int, first_byte: int) -> dict[str, object]:
+    retry, reply = arrival.retry, arrival.reply
+    return {
+        "id": arrival.id,
+        "day": day_of(arrival.id),
+        "app_id": arrival.app_id,
+        "app_revision": arrival.app_revision,
+        "script_id": arrival.script_id,
+        "script_version": arrival.script_version,
+        "source": arrival.source,
+        "trigger_id": arrival.trigger_id,
+        "principal_id": arrival.principal_id,
+        "first_byte": first_byte,
+        "event_bytes": len(arrival.event),
+        "body_bytes": None if arrival.body is None else len(arrival.body),
+        "token": reply.token if reply else 0,
+        "reply_to": reply.inbox if reply else None,
+        "reply_ms": reply.timeout_ms if reply else None,
+        "max_attempts": retry.max_attempts,
+        "backoff": retry.backoff,
+        "base_ms": retry.base_ms,
+        "max_ms": retry.max_ms,
+        "jitter_pct": retry.jitter_pct,
+        "root": arrival.root_execution_id or arrival.id,
+        "depth": arrival.trigger_depth,
+        "order_key": arrival.order_key,
+        "delay_ms": arrival.delay_ms,
+        "position": position,
     }
 
 
@@ -175,8 +200,12 @@ async def accept_once(
         The first answer under this key, or None when the app has changed or is
         paused (nothing was written, the key is still free).
     """
-    # Arrays bind to integer types by their elements; a key of one app never meets another's.
-    parameters = {"app_id": arrival.app_id, "key": key, "fingerprint": fingerprint, "execution_id": arrival.id}
+    parameters: dict[str, object] = {
+        "app_id": arrival.app_id,
+        "key": key,
+        "fingerprint": fingerprint,
+        "execution_id": arrival.id,
+    }
     async with connection.transaction() as transaction:
         is_first = await _returns_a_row(connection, _SQL.claim_idempotency_key, parameters)
         if is_first:
