@@ -58,10 +58,12 @@ OUTAGES = (
 
 
 def inbox_key(inbox: str) -> str:
+    """The list on which answers for one web process arrive."""
     return f"picloud:inbox:{inbox}"
 
 
 def inbox_alive_key(inbox: str) -> str:
+    """Exists while that web process listens."""
     return f"picloud:inbox:{inbox}:alive"
 
 
@@ -106,6 +108,7 @@ def script(name: str) -> str:
 
 
 def new_epoch() -> str:
+    """A random value for the epoch key."""
     return secrets.token_hex(8)
 
 

@@ -9,11 +9,12 @@ and nothing is charged to anybody. Any other error is about a row.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import Connection
+from psycopg.rows import namedtuple_row
 
 #: Classes of SQLSTATE that tell of an outage (PostgreSQL, Appendix A): 08 connection,
 #: 40 rollback (deadlock), 53 resources (disk full, too many connections), 55 object not
@@ -76,6 +77,16 @@ def backoff_seconds(first: float = 0.05, most: float = 2.0) -> Iterator[float]:
     while True:
         yield delay * random.uniform(0.7, 1.3)
         delay = min(most, delay * 2)
+
+
+def fetch(
+    connection: Connection[Any], statement: LiteralString, parameters: Mapping[str, object] | None = None
+) -> list[Any]:
+    """All rows of a statement, each with its columns as attributes, values in binary."""
+    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[Any] = cursor.fetchall()
+        return rows
 
 
 T = TypeVar("T")

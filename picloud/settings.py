@@ -118,8 +118,8 @@ class Settings:
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
     """``$XDG_DATA_HOME/picloud``, by the XDG base directory specification."""
-    base = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", "/var/lib"), ".local", "share")
-    return Path(base) / "picloud"
+    base = environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path(environ.get("HOME", "/var/lib"), ".local", "share")) / "picloud"
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -147,7 +147,9 @@ def _evidence(data: bytes) -> Evidence:
     slots = (_SLOT.unpack_from(data, _slot_offset(thread)) for thread in range(threads))
     popped_at, flushing_at = _popped_offset(threads), _flushing_offset(threads)
     popped = (_PAIR.unpack_from(data, popped_at + _COUNT.size + i * _PAIR.size) for i in range(_count(data, popped_at)))
-    flushing = (_ID.unpack_from(data, flushing_at + _COUNT.size + i * _ID.size) for i in range(_count(data, flushing_at)))
+    flushing = (
+        _ID.unpack_from(data, flushing_at + _COUNT.size + i * _ID.size) for i in range(_count(data, flushing_at))
+    )
     return Evidence(
         worker_id=UUID(bytes=worker_id),
         pid=pid,

@@ -27,10 +27,11 @@ class ExecutionBroker(RedisBroker):
     """A RedisBroker without middleware whose only queue is served by an ``ExecutionConsumer``."""
 
     def __init__(self, redis_url: str, workload: Workload) -> None:
-        super().__init__(url=redis_url, middleware=[])
+        super().__init__(url=redis_url, middleware=[])  # type: ignore[no-untyped-call]  # Dramatiq leaves it unannotated
         self._workload = workload
 
-    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5_000) -> Consumer:
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5_000) -> Consumer:  # noqa: ARG002  # Dramatiq's
+        """The consumer of the only queue; how much it holds is the workload's to decide."""
         return ExecutionConsumer(self._workload)
 
     def declare_queue(self, queue_name: str) -> None:
@@ -76,4 +77,3 @@ class ExecutionConsumer(Consumer):
 
     def close(self) -> None:
         """The workload outlives its consumer."""
-

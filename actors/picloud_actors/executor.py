@@ -23,7 +23,9 @@ from picloud_actors.workload import Workload
 _LOG = logging.getLogger("picloud.worker")
 
 _DISABLED = RunFailure("principal_disabled", "the principal this runs as is disabled", retryable=False)
-_TOO_DEEP = RunFailure("depth_exceeded", "more hops from cause to effect than PICLOUD_MAX_TRIGGER_DEPTH allows", retryable=False)
+_TOO_DEEP = RunFailure(
+    "depth_exceeded", "more hops from cause to effect than PICLOUD_MAX_TRIGGER_DEPTH allows", retryable=False
+)
 _NO_SCRIPT = RunFailure("script_not_found", "this version of the script no longer exists", retryable=False)
 _NO_PAYLOAD = RunFailure("internal_error", "the payload of this execution is missing", retryable=False)
 
@@ -33,6 +35,7 @@ class Executor:
 
     def __init__(
         self,
+        *,
         workload: Workload,
         board: Board,
         sources: ScriptSources,
@@ -77,10 +80,12 @@ class Executor:
             return _finished(row, RunResult(failure=_TOO_DEEP))
         try:
             result = self._run(row)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the edge of the thread
             # The edge of the thread: one run's surprise must not take the worker with it.
             _LOG.exception("execution %s failed inside PiCloud", row.id)
-            result = RunResult(failure=RunFailure("internal_error", f"{type(error).__name__} inside PiCloud; see the worker's log"))
+            result = RunResult(
+                failure=RunFailure("internal_error", f"{type(error).__name__} inside PiCloud; see the worker's log")
+            )
         if result.failure and result.failure.code == "cancelled" and self._is_aborting and not row.is_sync:
             # Stopped by us, not by its author: another process runs it from the start.
             return Finished(row, Settlement(row.id, row.token, "handed_back"))

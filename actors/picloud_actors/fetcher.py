@@ -34,7 +34,13 @@ class Fetcher(threading.Thread):
     """One thread; owns the connection for begin, and the blocking Redis connection."""
 
     def __init__(
-        self, worker: WorkerProcess, workload: Workload, board: Board, sources: ScriptSources, database: Reconnecting, redis_url: str
+        self,
+        worker: WorkerProcess,
+        workload: Workload,
+        board: Board,
+        sources: ScriptSources,
+        database: Reconnecting,
+        redis_url: str,
     ) -> None:
         super().__init__(name="fetcher", daemon=True)
         self._worker = worker
@@ -78,7 +84,7 @@ class Fetcher(threading.Thread):
                     _LOG.warning("waiting for Redis: %s", error)
                 is_down = True
                 self._is_stopping.wait(next(waits))
-            except Exception:
+            except Exception:  # noqa: BLE001  # the edge of the thread
                 # The edge of the thread: whatever it was, the process must go on fetching.
                 _LOG.exception("a fetch failed")
                 self._is_stopping.wait(next(waits))

@@ -88,7 +88,7 @@ class Flusher(threading.Thread):
         while batch := self._next_batch():
             try:
                 self._flush(batch)
-            except Exception:
+            except Exception:  # noqa: BLE001  # the edge of the thread
                 # The edge of the thread. The rows stay ours until their deadline; the process must
                 # go on settling the others.
                 _LOG.exception("a flush of %d runs failed", len(batch))

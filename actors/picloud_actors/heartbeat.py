@@ -31,7 +31,9 @@ _IDLE_SECONDS = 3_600.0
 class Heartbeat(threading.Thread):
     """One thread; owns the connection for beats."""
 
-    def __init__(self, worker: WorkerProcess, workload: Workload, executor: Executor, flusher: Flusher, database: Reconnecting) -> None:
+    def __init__(
+        self, worker: WorkerProcess, workload: Workload, executor: Executor, flusher: Flusher, database: Reconnecting
+    ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._worker = worker
         self._workload = workload
@@ -66,7 +68,9 @@ class Heartbeat(threading.Thread):
         if now - self._beaten_at >= BEAT_SECONDS:
             self._beat()
         if now - self._beaten_at >= FENCE_SECONDS and not self._is_fenced:
-            _LOG.warning("no heartbeat reached PostgreSQL for %.0f s: this process stops its work", now - self._beaten_at)
+            _LOG.warning(
+                "no heartbeat reached PostgreSQL for %.0f s: this process stops its work", now - self._beaten_at
+            )
             self._is_fenced = True
             self._workload.fence(True)
             self._executor.abort()

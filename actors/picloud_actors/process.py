@@ -62,15 +62,25 @@ class WorkerRuntime:
             open=False,
             kwargs=connection_options("worker-read") | {"autocommit": True},
         )
-        runner = ScriptRunner(settings.sandbox)
         self._executor = Executor(
-            self._workload, self._board, sources, runner, self._flusher, self._reads, settings.max_trigger_depth
+            workload=self._workload,
+            board=self._board,
+            sources=sources,
+            runner=ScriptRunner(settings.sandbox),
+            flusher=self._flusher,
+            reads=self._reads,
+            max_trigger_depth=settings.max_trigger_depth,
         )
-        self._fetcher = Fetcher(worker, self._workload, self._board, sources, self._database("worker"), settings.redis_url)
+        self._fetcher = Fetcher(
+            worker, self._workload, self._board, sources, self._database("worker"), settings.redis_url
+        )
         self._workload.on_room = self._fetcher.kick
-        self._heartbeat = Heartbeat(worker, self._workload, self._executor, self._flusher, self._database("worker-beat"))
+        self._heartbeat = Heartbeat(
+            worker, self._workload, self._executor, self._flusher, self._database("worker-beat")
+        )
         transport = ExecutionBroker(settings.redis_url, self._workload)
-        dramatiq.actor(self._executor.execute, broker=transport, queue_name=broker.QUEUE_NAME, actor_name=broker.ACTOR_NAME)
+        declare = dramatiq.actor(broker=transport, queue_name=broker.QUEUE_NAME, actor_name=broker.ACTOR_NAME)
+        declare(self._executor.execute)
         self._transport = Worker(transport, worker_timeout=_THREAD_TIMEOUT_MS, worker_threads=worker.threads)
 
     def _database(self, name: str) -> Reconnecting:

@@ -150,8 +150,14 @@ class WorkerParent:
         if self._is_stopping:
             return
         lived = time.monotonic() - child.started_at
-        self._pause = 0.0 if lived >= _RESTART_FORGIVEN_SECONDS else min(_RESTART_MOST_SECONDS, self._pause * 2 + _RESTART_FIRST_SECONDS)
-        _LOG.warning("worker process %d ended with %s; another one starts in %.1f s", child.pid, _exit_text(code), self._pause)
+        self._pause = (
+            0.0
+            if lived >= _RESTART_FORGIVEN_SECONDS
+            else min(_RESTART_MOST_SECONDS, self._pause * 2 + _RESTART_FIRST_SECONDS)
+        )
+        _LOG.warning(
+            "worker process %d ended with %s; another one starts in %.1f s", child.pid, _exit_text(code), self._pause
+        )
         self._due.append(time.monotonic() + self._pause)
 
     def _restart_due(self) -> None:
@@ -249,7 +255,7 @@ def boards_folder(database_url: str) -> Path:
 def left_behind(folder: Path) -> list[Evidence]:
     """Boards of processes that died together with their parent; each is taken by one parent only."""
     found: list[Evidence] = []
-    with open(folder / "lock", "w") as lock:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for path in sorted(folder.glob("*.board")):
             evidence = take_evidence(path)

@@ -142,7 +142,9 @@ class ScriptRunner:
             self._compiled.move_to_end(key)
             return True
 
-    def run(self, key: tuple[int, int], run: Run, limits: ScriptLimits, cancel: rhai.CancelToken | None = None) -> RunResult:
+    def run(
+        self, key: tuple[int, int], run: Run, limits: ScriptLimits, cancel: rhai.CancelToken | None = None
+    ) -> RunResult:
         """Run a prepared version on the calling thread; the GIL is released while the script runs.
 
         Raises:
@@ -163,7 +165,7 @@ class ScriptRunner:
                 context=log,
                 limits=self._engine_limits(limits),
                 on_print=lambda text: log.write("info", text),
-                on_debug=lambda text, source, line, column: log.write("debug", f"{line}:{column}: {text}"),
+                on_debug=lambda text, _source, line, column: log.write("debug", f"{line}:{column}: {text}"),
                 cancel=cancel,
             )
         except rhai.RhaiError as error:
@@ -259,7 +261,9 @@ def _succeeded(outcome: rhai.Outcome, log: RunLog) -> RunResult:
     headers: tuple[tuple[str, str], ...] = ()
     if kind == "host":
         if not isinstance(outcome.host, Response):
-            failure = RunFailure("script_failed", f"a {type(outcome.host).__name__} cannot be a result", retryable=False)
+            failure = RunFailure(
+                "script_failed", f"a {type(outcome.host).__name__} cannot be a result", retryable=False
+            )
             return RunResult(failure=failure, logs=log.to_json(), run_us=round(stats.wall_seconds * 1e6))
         kind, data = "response", outcome.host.data
         status, headers = outcome.host.status, tuple(outcome.host.headers)
@@ -312,7 +316,7 @@ def _thrown(error: rhai.RhaiThrow, place: dict[str, Any]) -> RunFailure:
     if not isinstance(value, dict):
         message = value if isinstance(value, str) else error.message
         return RunFailure("script_failed", message, **place)
-    after = value.get("retry_after_seconds")
+    after: Any = value.get("retry_after_seconds")
     has_delay = isinstance(after, int | float) and not isinstance(after, bool) and 0 <= after <= 30 * 86_400
     return RunFailure(
         "script_failed",

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import Connection
-from psycopg.rows import namedtuple_row
 
+from picloud.database import fetch
 from picloud.queries import Queries
 from picloud.retries import RetryPolicy
 
@@ -98,7 +98,9 @@ def register(connection: Connection[Any], worker: WorkerProcess) -> None:
     connection.execute(_SQL.register, worker.parameters())
 
 
-def begin(connection: Connection[Any], worker: WorkerProcess, pairs: Sequence[tuple[UUID, int]], run_ms: float) -> list[BegunRow]:
+def begin(
+    connection: Connection[Any], worker: WorkerProcess, pairs: Sequence[tuple[UUID, int]], run_ms: float
+) -> list[BegunRow]:
     """Own as many of these rows as their tokens still allow; the rest is somebody else's or gone."""
     parameters = worker.parameters() | {
         "ids": [identifier for identifier, _ in pairs],
@@ -107,9 +109,7 @@ def begin(connection: Connection[Any], worker: WorkerProcess, pairs: Sequence[tu
         "grace": DEADLINE_GRACE,
         "inline_bytes": INLINE_PAYLOAD_BYTES,
     }
-    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
-        cursor.execute(_SQL.begin, parameters)
-        return [_begun(row) for row in cursor.fetchall()]
+    return [_begun(row) for row in fetch(connection, _SQL.begin, parameters)]
 
 
 def _begun(row: Any) -> BegunRow:
@@ -126,7 +126,9 @@ def _begun(row: Any) -> BegunRow:
         trigger_id=row.trigger_id,
         attempt=row.attempt,
         max_attempts=row.max_attempts,
-        retry=RetryPolicy(row.max_attempts, row.backoff, row.backoff_base_ms, row.backoff_max_ms, row.backoff_jitter_pct),
+        retry=RetryPolicy(
+            row.max_attempts, row.backoff, row.backoff_base_ms, row.backoff_max_ms, row.backoff_jitter_pct
+        ),
         is_sync=row.is_sync,
         reply_to=row.reply_to,
         is_suspect=row.is_suspect,
@@ -148,12 +150,14 @@ def read_payload(connection: Connection[Any], row: BegunRow) -> tuple[bytes, byt
         return cursor.fetchone()
 
 
-def read_sources(connection: Connection[Any], versions: Iterable[tuple[int, int]]) -> dict[tuple[int, int], tuple[str, str]]:
+def read_sources(
+    connection: Connection[Any], versions: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[str, str]]:
     """Source and limits (JSON) of script versions, by (script id, version)."""
     wanted = list(versions)
-    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
-        cursor.execute(_SQL.script_versions, {"script_ids": [w[0] for w in wanted], "versions": [w[1] for w in wanted]})
-        return {(row.script_id, row.version): (row.source, row.limits) for row in cursor.fetchall()}
+    parameters = {"script_ids": [each[0] for each in wanted], "versions": [each[1] for each in wanted]}
+    rows = fetch(connection, _SQL.script_versions, parameters)
+    return {(row.script_id, row.version): (row.source, row.limits) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +184,7 @@ def beat(connection: Connection[Any], worker_id: UUID, held: Sequence[tuple[UUID
         "tokens": [token for _, token in held],
         "run_ms": run_ms,
     }
-    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
-        cursor.execute(_SQL.beat, parameters)
-        row: Any = cursor.fetchone()
+    (row,) = fetch(connection, _SQL.beat, parameters)
     return BeatAnswer(
         is_known=row.is_draining is not None,
         is_draining=bool(row.is_draining),
@@ -248,9 +250,8 @@ def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag:
         "versions": [s.version for s in batch],
         "may_lag": may_lag,
     }
-    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
-        cursor.execute(_SQL.complete, parameters)
-        return [Settled(r.id, r.verdict, r.reply_to, r.is_abandoned, r.freed_order_slot) for r in cursor.fetchall()]
+    rows = fetch(connection, _SQL.complete, parameters)
+    return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_order_slot) for row in rows]
 
 
 def mark_abandoned(connection: Connection[Any], ids: Sequence[UUID]) -> None:

@@ -17,10 +17,9 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.rows import namedtuple_row
 
 from picloud import broker
-from picloud.database import Reconnecting
+from picloud.database import Reconnecting, fetch
 from picloud.failpoints import failpoint
 from picloud.outbox.accept import PUBLISH_LEASE
 from picloud.queries import Queries
@@ -57,7 +56,11 @@ class Relay:
     """The scheduler. Owned by one thread; ``round`` raises outages and may simply be called again."""
 
     def __init__(
-        self, database: Reconnecting, publisher: Publisher, settings: Settings, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Reconnecting,
+        publisher: Publisher,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._publisher = publisher
@@ -83,7 +86,11 @@ class Relay:
         capacity = self._capacity(connection)
         claimed = self._claim(connection, capacity) if capacity.room() else []
         if claimed:
-            self._publish(connection, claimed, backlog_is_deep=len(claimed) * 2 >= min(capacity.window(), self._claim_limit(capacity)))
+            self._publish(
+                connection,
+                claimed,
+                backlog_is_deep=len(claimed) * 2 >= min(capacity.window(), self._claim_limit(capacity)),
+            )
         self._housekeeping(connection, capacity, busy=bool(claimed))
         if claimed:
             self._was_woken = False
@@ -117,7 +124,7 @@ class Relay:
 
     def _republish(self, connection: Connection[Any]) -> None:
         """A starting relay cannot know what its predecessor pushed: all of it again, duplicates die at begin."""
-        rows = _fetch(connection, _SQL.published, {"limit": 4 * MOST_ROWS})
+        rows = fetch(connection, _SQL.published, {"limit": 4 * MOST_ROWS})
         if rows:
             messages = group([_claimed(row) for row in rows], {}, backlog_is_deep=False)
             self._publisher.publish(messages)
@@ -132,7 +139,7 @@ class Relay:
             _LOG.warning("Redis lost its memory: %d published rows are pending again", total)
 
     def _capacity(self, connection: Connection[Any]) -> Capacity:
-        return Capacity(*_fetch(connection, _SQL.capacity, {})[0])
+        return Capacity(*fetch(connection, _SQL.capacity, {})[0])
 
     def _claim_limit(self, capacity: Capacity) -> int:
         return min(capacity.room(), self._settings.relay_batch_size)
@@ -153,17 +160,17 @@ class Relay:
             "with_ordered": True,
         }
         try:
-            rows = _fetch(connection, _SQL.claim, parameters)
+            rows = fetch(connection, _SQL.claim, parameters)
         except psycopg.errors.UniqueViolation:
             # Another relay put an earlier-written message of the same key in flight between
             # our look and our claim; the index refused the second. Without ordered rows now.
-            rows = _fetch(connection, _SQL.claim, parameters | {"with_ordered": False})
+            rows = fetch(connection, _SQL.claim, parameters | {"with_ordered": False})
         self._raise_floors(rows)
         return sorted(rows, key=lambda row: (row.available_at, row.seq))
 
     def _discover(self, connection: Connection[Any]) -> None:
         started = self._clock()
-        rows = _fetch(connection, _SQL.lanes, {})
+        rows = fetch(connection, _SQL.lanes, {})
         if rows:
             self._lanes.discovered([(Lane(r.app_id, r.is_sync), r.available_at) for r in rows], rows[0].now)
         else:
@@ -190,7 +197,9 @@ class Relay:
     def _publish(self, connection: Connection[Any], rows: list[Any], *, backlog_is_deep: bool) -> None:
         failpoint("relay.claimed")
         try:
-            messages = group([_claimed(row) for row in rows], self._publisher.run_times(), backlog_is_deep=backlog_is_deep)
+            messages = group(
+                [_claimed(row) for row in rows], self._publisher.run_times(), backlog_is_deep=backlog_is_deep
+            )
             self._publisher.publish(messages)
         except EpochLostError:
             self._epoch_checked_at = -1e9
@@ -211,21 +220,27 @@ class Relay:
         if capacity.published:
             sweeps.sweep_published(connection, self._publisher)
         if capacity.running:
-            database_now = _fetch(connection, "select now() as now", {})[0].now
+            database_now = fetch(connection, "select now() as now", {})[0].now
             if self._guard.may_judge(database_now, now):
                 sweeps.sweep_workers(connection, self._publisher)
         if not busy and now - self._days_made_at >= _MAKE_DAYS_SECONDS:
             self._days_made_at = now
             retention.make_days(connection)
-            database_now = _fetch(connection, "select now() as now", {})[0].now
+            database_now = fetch(connection, "select now() as now", {})[0].now
             if self._retention.may_remove(database_now, now):
                 retention.remove_one_day(connection, self._settings)
 
     def _pause(self, connection: Connection[Any], capacity: Capacity) -> float:
         lanes = self._lanes.in_turn()
-        event = _fetch(connection, _SQL.next_event, self._lane_parameters(lanes))[0]
+        event = fetch(connection, _SQL.next_event, self._lane_parameters(lanes))[0]
         until = None if event.at is None else (event.at - event.now).total_seconds()
-        if until is not None and until <= 0 and not capacity.room() and capacity.slots and not self._publisher.ask_for_room():
+        if (
+            until is not None
+            and until <= 0
+            and not capacity.room()
+            and capacity.slots
+            and not self._publisher.ask_for_room()
+        ):
             return 0.05  # the lists are empty: the rows are being begun this very moment
         return wait_seconds(capacity, until)
 
@@ -239,9 +254,3 @@ def _claimed(row: Any) -> ClaimedRow:
         travels_alone=row.is_sync or row.is_ordered or row.is_suspect,
         payload_bytes=row.payload_bytes,
     )
-
-
-def _fetch(connection: Connection[Any], statement: Any, parameters: dict[str, object]) -> list[Any]:
-    with connection.cursor(row_factory=namedtuple_row, binary=True) as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchall()

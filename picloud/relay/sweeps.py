@@ -34,7 +34,9 @@ _DEAD_WORKERS_FORGOTTEN_AFTER = dt.timedelta(days=1)
 
 _LOST_ERROR = json.dumps({"code": "worker_lost", "message": "the worker that ran this was lost"}).encode()
 _OVERDUE_ERROR = json.dumps({"code": "worker_crash", "message": "the run outlived its hard deadline"}).encode()
-_UNANSWERED_ERROR = json.dumps({"code": "no_answer", "message": "no worker began this before its caller was answered"}).encode()
+_UNANSWERED_ERROR = json.dumps(
+    {"code": "no_answer", "message": "no worker began this before its caller was answered"}
+).encode()
 
 
 @dataclass(slots=True)
@@ -116,5 +118,3 @@ def _answer_waiters(publisher: Publisher, settled: list[Settled], error: bytes) 
 
 def _pairs(pairs: list[tuple[Any, int]]) -> dict[str, object]:
     return {"ids": [identifier for identifier, _ in pairs], "tokens": [token for _, token in pairs]}
-
-

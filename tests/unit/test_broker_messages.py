@@ -20,7 +20,11 @@ def test_dramatiq_reads_our_messages() -> None:
     assert message.args == [[[PAIR[0].hex, PAIR[1]]]] or message.args == ([[PAIR[0].hex, PAIR[1]]],)
 
 
-@given(st.lists(st.tuples(st.uuids(), st.integers(0, 2**53)), min_size=1, max_size=20), st.integers(0, 10**6), st.integers(0, 10**9))
+@given(
+    st.lists(st.tuples(st.uuids(), st.integers(0, 2**53)), min_size=1, max_size=20),
+    st.integers(0, 10**6),
+    st.integers(0, 10**9),
+)
 def test_a_message_says_what_was_put_in(pairs: list[tuple[uuid.UUID, int]], milliseconds: int, size: int) -> None:
     content = decode_message(encode_message(pairs, estimated_ms=milliseconds, payload_bytes=size))
     assert content.pairs == tuple(pairs)

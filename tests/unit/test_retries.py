@@ -48,6 +48,8 @@ def test_jitter_spreads_runs_that_failed_together() -> None:
     max_ms=st.integers(0, 30 * 86_400_000),
     jitter_pct=st.integers(0, 100),
 )
-def test_a_delay_stays_within_its_bounds(backoff: Backoff, attempt: int, base_ms: int, max_ms: int, jitter_pct: int) -> None:
+def test_a_delay_stays_within_its_bounds(
+    backoff: Backoff, attempt: int, base_ms: int, max_ms: int, jitter_pct: int
+) -> None:
     delay = RetryPolicy(3, backoff, base_ms, max_ms, jitter_pct).delay_ms(attempt)
     assert 0 <= delay <= max_ms * (1 + jitter_pct / 100) + 1

@@ -12,7 +12,9 @@ from picloud_actors.board import Board, read_running, take_evidence
 WORKER = uuid.uuid4()
 
 
-def die_after(path: Path, *, running: dict[int, uuid.UUID], popped: list[tuple[uuid.UUID, int]], flushing: list[uuid.UUID]) -> None:
+def die_after(
+    path: Path, *, running: dict[int, uuid.UUID], popped: list[tuple[uuid.UUID, int]], flushing: list[uuid.UUID]
+) -> None:
     """Write a board in a process of its own and kill that process, as the kernel would."""
     child = os.fork()
     if child == 0:

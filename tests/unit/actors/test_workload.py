@@ -22,11 +22,31 @@ class Clock:
 def row(*, is_sync: bool = False, is_suspect: bool = False, size: int = 10) -> BegunRow:
     identifier = uuid.uuid4()
     return BegunRow(
-        id=identifier, token=1, app_id=1, app_name="a", script_id=1, script_name="s", version=1, timeout_ms=1_000,
-        source="http", trigger_id=None, attempt=1, max_attempts=1, retry=RetryPolicy(1, "constant", 0, 0, 0), is_sync=is_sync,
-        reply_to="w" if is_sync else None, is_suspect=is_suspect, root_execution_id=identifier, trigger_depth=0,
-        payload_day=dt.date(2026, 11, 21), payload_bytes=size, principal_name="p", is_principal_disabled=False, event=b"{}", body=None,
-    )  # fmt: skip
+        id=identifier,
+        token=1,
+        app_id=1,
+        app_name="a",
+        script_id=1,
+        script_name="s",
+        version=1,
+        timeout_ms=1_000,
+        source="http",
+        trigger_id=None,
+        attempt=1,
+        max_attempts=1,
+        retry=RetryPolicy(1, "constant", 0, 0, 0),
+        is_sync=is_sync,
+        reply_to="w" if is_sync else None,
+        is_suspect=is_suspect,
+        root_execution_id=identifier,
+        trigger_depth=0,
+        payload_day=dt.date(2026, 11, 21),
+        payload_bytes=size,
+        principal_name="p",
+        is_principal_disabled=False,
+        event=b"{}",
+        body=None,
+    )
 
 
 def work(workload: Workload, *rows: BegunRow) -> list[Assignment]:

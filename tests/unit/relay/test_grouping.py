@@ -10,7 +10,9 @@ from picloud.relay.grouping import MOST_BYTES_PER_MESSAGE, MOST_ROWS_PER_MESSAGE
 QUICK = {1: 0.1}
 
 
-def rows(count: int, *, script_id: int = 1, is_sync: bool = False, alone: bool = False, size: int = 100) -> list[ClaimedRow]:
+def rows(
+    count: int, *, script_id: int = 1, is_sync: bool = False, alone: bool = False, size: int = 100
+) -> list[ClaimedRow]:
     return [ClaimedRow(uuid.uuid4(), number + 1, script_id, is_sync, alone or is_sync, size) for number in range(count)]
 
 
