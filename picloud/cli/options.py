@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from picloud.cli.client import Client
+from picloud.ids import parse_id
 from picloud.profiles import load_profile
 
 if TYPE_CHECKING:
@@ -46,28 +47,40 @@ def surroundings() -> Surroundings:
     return click.get_current_context().ensure_object(Surroundings)
 
 
+def _remember_context(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_CONTEXT_KEY] = value
+
+
+context_option = click.option(
+    "--context",
+    metavar="NAME",
+    expose_value=False,
+    callback=_remember_context,
+    help="Talk to this server of `picloud context ls`.",
+)
+
+
+def open_client() -> Client:
+    """A client of the server the running command was told, or of the current one.
+
+    Raises:
+        AuthenticationError: no server is known.
+    """
+    around = surroundings()
+    profile = load_profile(around.environ, click.get_current_context().meta.get(_CONTEXT_KEY))
+    return Client(profile, transport=around.transport)
+
+
 def connected(command: Callable[Concatenate[Client, P], None]) -> Callable[P, None]:
     """Give ``command`` a client of the chosen server as its first argument."""
 
-    @click.option(
-        "--context",
-        metavar="NAME",
-        expose_value=False,
-        callback=_remember_context,
-        help="Talk to this server of `picloud context ls`.",
-    )
+    @context_option
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        around = surroundings()
-        profile = load_profile(around.environ, click.get_current_context().meta.get(_CONTEXT_KEY))
-        with Client(profile, transport=around.transport) as client:
+        with open_client() as client:
             command(client, *args, **kwargs)
 
     return run
-
-
-def _remember_context(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    context.meta[_CONTEXT_KEY] = value
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -89,6 +102,21 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("this needs --yes when nobody can be asked")
     click.confirm(question, abort=True, err=True)
+
+
+class _Id(click.ParamType[str]):
+    """An id of an execution, a dead letter or a worker."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = parse_id(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not an id, as in 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b", param, ctx)
+        return str(found)
+
+
+id_type = _Id()
 
 
 class _Moment(click.ParamType[datetime]):

@@ -36,6 +36,11 @@ _STATUS_COLORS = {
     "ignored": "bright_black",
     "depth_exceeded": "magenta",
     "abandoned": "magenta",
+    "busy": "cyan",
+    "draining": "yellow",
+    "lost": "red",
+    "paused": "yellow",
+    "revoked": "bright_black",
 }
 
 

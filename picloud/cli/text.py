@@ -74,6 +74,11 @@ def age(text: str | None, now: datetime | None = None) -> str:
     return duration(((now or datetime.now(UTC)) - parse_time(text)).total_seconds())
 
 
+def until(text: str, now: datetime | None = None) -> str:
+    """How far away the RFC 3339 instant in ``text`` is."""
+    return duration((parse_time(text) - (now or datetime.now(UTC))).total_seconds())
+
+
 def local_clock(text: str | None) -> str:
     """The RFC 3339 instant in ``text`` as this machine's clock shows it, to the millisecond."""
     if not text:

@@ -9,7 +9,7 @@ import click
 from picloud.cli.client import Client, api_path
 from picloud.cli.commands.logs import print_lines
 from picloud.cli.help import example
-from picloud.cli.options import as_query, connected, filters, json_option, limit_option
+from picloud.cli.options import as_query, connected, filters, id_type, json_option, limit_option
 from picloud.cli.output import Column, Row, print_fields, print_json, print_rows, status
 from picloud.cli.text import age, compact_json, error_text, local_clock, one_line, printable
 
@@ -59,7 +59,7 @@ def list_executions(client: Client, /, *, limit: int, as_json: bool, **given: ob
 
 @example("picloud executions show 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b")
 @executions.command("show")
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=id_type)
 @click.option("--wait", type=click.FloatRange(0, 60), metavar="SECONDS", help="Wait at most this long for its end.")
 @json_option
 @connected
@@ -74,7 +74,7 @@ def show_execution(client: Client, *, execution_id: str, wait: float | None, as_
 
 @example("picloud executions tree 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b")
 @executions.command("tree")
-@click.argument("root_id", metavar="ROOT_ID")
+@click.argument("root_id", metavar="ROOT_ID", type=id_type)
 @limit_option
 @json_option
 @connected

@@ -9,13 +9,15 @@ import click
 
 from picloud.cli.client import Client, api_path
 from picloud.cli.help import example
-from picloud.cli.options import connected, json_option, limit_option, surroundings
+from picloud.cli.options import connected, id_type, json_option, limit_option
 from picloud.cli.output import dim, print_json
 from picloud.cli.text import compact_json, local_clock, printable
 
-_LOOK_AGAIN_SECONDS = 1.0
+#: How long the server keeps a question open when there is nothing new to say.
+_WAIT_SECONDS = 20
+#: A retry writes its lines before the execution has ended.
+_LOOK_AGAIN_SECONDS = 1
 _COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
-_ENDED = frozenset({"completed", "failed", "dead", "cancelled", "depth_exceeded", "abandoned"})
 
 Line = dict[str, Any]
 
@@ -24,7 +26,7 @@ Line = dict[str, Any]
 @click.command()
 @click.argument("app", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on printing what comes; Ctrl-C ends it.")
-@click.option("--execution", metavar="ID", help="Only of this execution.")
+@click.option("--execution", type=id_type, metavar="ID", help="Only of this execution.")
 @limit_option
 @json_option
 @connected
@@ -75,21 +77,21 @@ def _print_one(line: Line, *, as_json: bool) -> None:
 
 def _of_app(client: Client, app: str | None, limit: int) -> Iterator[list[Line]]:
     """The last lines, then page by page what comes after them, for ever."""
-    page = client.get("/logs", app=app, limit=limit)
+    path = "/logs" if app is None else api_path("apps", app, "logs")
+    page = client.get(path, limit=limit)
     while True:
         yield page["items"]
-        if not page["items"]:
-            surroundings().pause(_LOOK_AGAIN_SECONDS)
-        page = client.get("/logs", app=app, after=page["next"])
+        page = client.get(path, after=page["next"], wait=_WAIT_SECONDS)
 
 
 def _of_execution(client: Client, execution_id: str) -> Iterator[list[Line]]:
     """The lines of one execution, then what is new, until it has ended."""
+    path = api_path("executions", execution_id)
+    found = client.get(path)
     printed = 0
     while True:
-        found = client.get(api_path("executions", execution_id))
         yield found["logs"][printed:]
         printed = len(found["logs"])
-        if found["status"] in _ENDED:
+        if found["finished_at"] is not None:
             return
-        surroundings().pause(_LOOK_AGAIN_SECONDS)
+        found = client.get(path, wait=_LOOK_AGAIN_SECONDS)

@@ -25,12 +25,14 @@ def migrate(only_status: bool, as_json: bool) -> None:
     Safe to run from several machines at once. It never goes back.
     """
     from picloud import migrations
+    from picloud.local.data_folder import with_running_servers
     from picloud.settings import load_settings
 
-    url = load_settings(surroundings().environ).database_url
+    url = with_running_servers(load_settings(surroundings().environ)).database_url
     if not url:
         raise ConfigurationError(
-            "PICLOUD_DATABASE_URL is not set", hint="`picloud up` migrates the database it runs by itself"
+            "PICLOUD_DATABASE_URL is not set, and no `picloud up` is running here",
+            hint="`picloud up` migrates its own database when it starts",
         )
     if only_status:
         found = migrations.status(url)

@@ -1,0 +1,129 @@
+"""``picloud queues``: what waits, since when, what runs where, and what fails, at a glance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from picloud.cli.client import Client, api_path
+from picloud.cli.help import example
+from picloud.cli.options import connected, json_option, surroundings
+from picloud.cli.output import Column, dim, draw_table, plain_table, print_json
+from picloud.cli.text import duration, printable
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+def _count(key: str) -> Column:
+    """A number; a dot for 0, so that what is not 0 is seen at once."""
+    return Column(key.upper(), lambda row: row[key] or "·", is_number=True)
+
+
+_COLUMNS = (
+    Column("APP", lambda row: row["app"] or "(gone)"),
+    Column("SOURCE", "source"),
+    *(_count(key) for key in ("pending", "due", "published", "running", "retrying")),
+    Column("OLDEST DUE", lambda row: duration(row["oldest_due_seconds"]) if row["due"] else "·", is_number=True),
+)
+
+
+@example("picloud queues --watch")
+@click.command()
+@click.argument("app", required=False)
+@click.option("--watch", is_flag=True, help="Stay, and look again every second; Ctrl-C ends it.")
+@json_option
+@connected
+def queues(client: Client, *, app: str | None, watch: bool, as_json: bool) -> None:
+    """See what waits, since when, what runs and what fails.
+
+    Pending waits for its time or its turn, due is the part whose time has come, published
+    lies in the broker, retrying has failed before.
+    """
+    if watch and as_json:
+        raise click.UsageError("--json prints one document: leave --watch out")
+    if as_json:
+        print_json(_read(client, app))
+    elif watch and sys.stdout.isatty():
+        _watch(client, app)
+    else:
+        while True:
+            _print(client, app)
+            if not watch:
+                return
+            surroundings().pause(_LOOK_AGAIN_SECONDS)
+            click.echo("")
+
+
+def _read(client: Client, app: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/queues" if app is None else api_path("apps", app, "queues"))
+    return found
+
+
+def _print(client: Client, app: str | None) -> None:
+    found = _read(client, app)
+    if found["apps"]:
+        click.echo(plain_table(found["apps"], _COLUMNS))
+        click.echo("")
+    for line in _lines(found, client.get("/system/stats")):
+        click.echo(line)
+
+
+def _watch(client: Client, app: str | None) -> None:
+    """The same, refreshed in place until Ctrl-C."""
+    from rich.live import Live
+
+    with Live(_drawn(client, app), auto_refresh=False, screen=True) as live:
+        while True:
+            surroundings().pause(_LOOK_AGAIN_SECONDS)
+            live.update(_drawn(client, app), refresh=True)
+
+
+def _drawn(client: Client, app: str | None) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    found = _read(client, app)
+    table: list[RenderableType] = [draw_table(found["apps"], _COLUMNS), Text("")] if found["apps"] else []
+    return Group(*table, *(Text.from_ansi(line) for line in _lines(found, client.get("/system/stats"))))
+
+
+def _lines(found: dict[str, Any], stats: dict[str, Any]) -> list[str]:
+    """What stands below the table: nothing waiting, the workers, the broker, what failed."""
+    waiting = [] if found["apps"] else ["nothing waits and nothing runs"]
+    return [*waiting, *_worker_lines(found["workers"]), _broker_line(found["broker"]), *_failure_lines(stats)]
+
+
+def _worker_lines(workers: Sequence[dict[str, Any]]) -> list[str]:
+    if not workers:
+        return [f"{dim('workers')}  {click.style('none: nothing will run', fg='red')}"]
+    return [f"{dim('worker ')}  {_worker(each)}" for each in workers]
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    color = {"busy": "cyan", "draining": "yellow", "lost": "red"}.get(worker["status"])
+    only_async = "" if worker["takes_sync"] else ", async only"
+    return (
+        f"{printable(worker['host'])} (pid {worker['pid']}): {click.style(worker['status'], fg=color)}, "
+        f"{worker['running']} of {worker['threads']} threads run{only_async}, {worker['run_ms']:.1f} ms a run"
+    )
+
+
+def _broker_line(broker: dict[str, Any]) -> str:
+    if not broker["is_up"]:
+        return f"{dim('broker ')}  {click.style('does not answer: what is accepted waits in PostgreSQL', fg='red')}"
+    return f"{dim('broker ')}  {broker['sync']} sync and {broker['async']} async messages"
+
+
+def _failure_lines(stats: dict[str, Any]) -> list[str]:
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(stats["last_hour"].items())) or "nothing ended"
+    lines = [f"{dim('hour   ')}  {ended}"]
+    if letters := stats["unresolved_dead_letters"]:
+        shown = click.style(f"{letters} unresolved", fg="red")
+        lines.append(f"{dim('dead   ')}  {shown}: `picloud dead-letters ls --resolution unresolved`")
+    return lines
