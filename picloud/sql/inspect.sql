@@ -1,0 +1,226 @@
+-- What ran, what it said, what waits, who runs it: reads for people and programs.
+-- Lists carry optional filters; a filter that is null is not there.
+
+-- name: executions
+-- executions ls, show (by id), tree (by root): one shape whether the row is still in the outbox or has ended.
+-- An id sorts by the time it was accepted and is in one of the two tables only, so pages neither repeat nor lose
+-- a row that ends while somebody pages. newest_first = false is the order of a tree.
+select x.id, apps.name as app, scripts.name as script, x.script_version as version, x.source,
+       case when x.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
+       x.status, x.attempts, x.is_sync, x.root_execution_id, x.trigger_depth, x.worker_id, x.accepted_at as created_at,
+       x.started_at, x.finished_at, x.run_us, x.operations, x.result_kind, x.http_status,
+       case when %(with_result)s then x.result end as result, case when %(with_result)s then x.http_headers end as http_headers,
+       case when %(with_result)s then
+           coalesce(x.error, (select t.error from attempts t where t.execution_id = x.id order by t.attempt desc limit 1))
+       else x.error end as error
+from (
+    select id, app_id, script_id, script_version, source, trigger_id, principal_id,
+           case state when 2 then 'running' else 'pending' end as status, attempt as attempts, is_sync, root_execution_id,
+           trigger_depth, worker_id, accepted_at, begun_at as started_at, null::timestamptz as finished_at,
+           null::bigint as run_us, null::bigint as operations, null::text as result_kind, null::smallint as http_status,
+           null::bytea as result, null::bytea as http_headers, null::bytea as error
+    from outbox
+    union all
+    select id, app_id, script_id, script_version, source, trigger_id, principal_id,
+           status, attempts, is_sync, root_execution_id,
+           trigger_depth, worker_id, accepted_at, started_at, finished_at,
+           run_us, operations, result_kind, http_status,
+           result, http_headers, error
+    from executions
+) x
+left join apps on apps.id = x.app_id
+left join scripts on scripts.id = x.script_id
+left join principals on principals.id = x.principal_id
+left join routes on x.source = 'http' and routes.id = x.trigger_id
+where (%(id)s::uuid is null or x.id = %(id)s)
+  and (%(root)s::uuid is null or x.root_execution_id = %(root)s)
+  and (%(app_id)s::int is null or x.app_id = %(app_id)s)
+  and (%(script)s::text is null or scripts.name = %(script)s)
+  and (%(source)s::text is null or x.source = %(source)s)
+  and (%(trigger)s::text is null or x.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
+  and (%(status)s::text is null or x.status = %(status)s)
+  and (%(since)s::timestamptz is null or x.accepted_at >= %(since)s)
+  and (%(after)s::uuid is null or case when %(newest_first)s then x.id < %(after)s else x.id > %(after)s end)
+order by case when %(newest_first)s then x.id end desc, case when not %(newest_first)s then x.id end
+limit %(limit)s
+
+-- name: has_ended
+-- Asked again and again by ?wait=: one index look-up. No row: not ended, or not known.
+select true as ended from executions where id = %(id)s limit 1
+
+-- name: logs_of_execution
+-- What one execution logged, attempt by attempt. A line's own time is an offset from when its attempt started.
+select l.execution_id, apps.name as app, scripts.name as script, l.attempt, l.written_at, l.lines,
+       coalesce(t.started_at, e.started_at) as started_at
+from execution_logs l
+left join attempts t on t.execution_id = l.execution_id and t.attempt = l.attempt
+left join executions e on e.id = l.execution_id and e.attempts = l.attempt
+left join outbox o on o.id = l.execution_id
+left join apps on apps.id = l.app_id
+left join scripts on scripts.id = coalesce(e.script_id, o.script_id)
+where l.execution_id = %(id)s
+order by l.attempt, l.written_at
+limit %(limit)s
+
+-- name: log_horizon
+-- Up to when logs can be read without ever having to look back: written_at is when its transaction began, and one
+-- that began earlier may commit later. The 100 ms are for those that have begun and not written yet; the 5 s let
+-- a transaction that hangs delay a reader only so long.
+select greatest(
+    now() - interval '5 s',
+    least(now() - interval '100 ms',
+          (select min(xact_start) from pg_stat_activity
+           where datname = current_database() and backend_xid is not null and pid <> pg_backend_pid()))) as horizon
+
+-- name: logs_after
+-- logs -f: what was logged after the cursor and before the horizon, oldest first.
+select l.execution_id, apps.name as app, scripts.name as script, l.attempt, l.written_at, l.lines,
+       coalesce(t.started_at, e.started_at) as started_at
+from execution_logs l
+left join attempts t on t.execution_id = l.execution_id and t.attempt = l.attempt
+left join lateral (
+    select script_id, started_at, attempts from executions where id = l.execution_id limit 1
+) x on true
+left join lateral (select x.started_at where x.attempts = l.attempt) e on true
+left join outbox o on o.id = l.execution_id
+left join apps on apps.id = l.app_id
+left join scripts on scripts.id = coalesce(x.script_id, o.script_id)
+where (%(app_id)s::int is null or l.app_id = %(app_id)s)
+  and (l.written_at, l.execution_id, l.attempt) > (%(written_at)s, %(execution_id)s, %(attempt)s)
+  and l.written_at < %(horizon)s
+order by l.written_at, l.execution_id, l.attempt
+limit %(limit)s
+
+-- name: latest_logs
+-- Where `logs` without a cursor starts: the last few, newest first.
+select l.written_at, l.execution_id, l.attempt
+from execution_logs l
+where (%(app_id)s::int is null or l.app_id = %(app_id)s) and l.written_at < %(horizon)s
+order by l.written_at desc, l.execution_id desc, l.attempt desc
+limit %(limit)s
+
+-- name: outbox
+-- outbox ls and, with id, outbox show: rows still to run, the longest accepted first.
+select o.id, apps.name as app, scripts.name as script, o.script_version as version, o.source,
+       case when o.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
+       case o.state when 0 then 'pending' when 1 then 'published' else 'running' end as state,
+       o.state = 0 and o.available_at <= now() as due, o.attempt as attempts, o.max_attempts, o.is_sync, o.order_key,
+       o.crashes, o.lost, o.worker_id, o.available_at, o.accepted_at as created_at, o.begun_at as started_at, o.lease_until,
+       o.root_execution_id, o.trigger_depth, o.payload_bytes
+from outbox o
+left join apps on apps.id = o.app_id
+left join scripts on scripts.id = o.script_id
+left join principals on principals.id = o.principal_id
+left join routes on o.source = 'http' and routes.id = o.trigger_id
+where (%(id)s::uuid is null or o.id = %(id)s)
+  and (%(app_id)s::int is null or o.app_id = %(app_id)s)
+  and (%(script)s::text is null or scripts.name = %(script)s)
+  and (%(source)s::text is null or o.source = %(source)s)
+  and (%(trigger)s::text is null or o.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
+  and (%(status)s::text is null or (case o.state when 0 then 'pending' when 1 then 'published' else 'running' end) = %(status)s)
+  and (%(since)s::timestamptz is null or o.accepted_at >= %(since)s)
+  and (%(after)s::uuid is null or o.id > %(after)s)
+order by o.id
+limit %(limit)s
+
+-- name: payload
+select p.event, p.body from outbox o join payloads p on p.id = o.id and p.day = o.payload_day where o.id = %(id)s
+
+-- name: cancel
+-- One row, in any state, ends as cancelled. The record gets a token of its own: with the row's, a completion that
+-- comes later would take it for its own.
+with gone as (
+    delete from outbox
+    where id = %(id)s and (%(app_id)s::int is null or app_id = %(app_id)s)
+    returning *
+), recorded as (
+    insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts,
+                            is_sync, root_execution_id, trigger_depth, worker_id, accepted_at, started_at, error)
+    select id, app_id, script_id, script_version, source, trigger_id, principal_id, 'cancelled', new_token(), attempt,
+           is_sync, root_execution_id, trigger_depth, worker_id, accepted_at, begun_at, %(error)s
+    from gone
+    returning id
+)
+select gone.id, gone.reply_to, gone.state from gone join recorded using (id)
+
+-- name: queues
+-- What waits, per app and source. Pending rows that have run before are retrying.
+select apps.name as app, o.source,
+       count(*) filter (where o.state = 0) as pending,
+       count(*) filter (where o.state = 0 and o.available_at <= now()) as due,
+       count(*) filter (where o.state = 1) as published,
+       count(*) filter (where o.state = 2) as running,
+       count(*) filter (where o.state = 0 and o.attempt > 0) as retrying,
+       coalesce(extract(epoch from now() - min(o.available_at) filter (where o.state = 0 and o.available_at <= now())), 0)::float8
+           as oldest_due_seconds
+from outbox o left join apps on apps.id = o.app_id
+where %(app_id)s::int is null or o.app_id = %(app_id)s
+group by apps.name, o.source
+order by apps.name, o.source
+
+-- name: workers
+-- Every worker process that is not yet forgotten, with what it runs. An idle one does not beat: Redis tells
+-- whether it listens.
+select w.id, w.host, w.pid, w.parent_id, w.threads, w.takes_sync, w.release, w.protocol, w.run_ms,
+       w.draining_at, w.started_at, w.beat_at, w.beat_at > now() - interval '15 s' as beat_lately,
+       (select count(*) from outbox o where o.worker_id = w.id and o.state = 2) as running
+from workers w
+where %(id)s::uuid is null or w.id = %(id)s
+order by w.host, w.started_at, w.id
+
+-- name: drain_worker
+-- It begins nothing more from its next beat on; draining it again changes nothing.
+update workers set draining_at = coalesce(draining_at, now()) where id = %(id)s returning id
+
+-- name: abandoned_executions
+-- Sync runs nobody waited for any more, newest first.
+select b.execution_id as id, apps.name as app, scripts.name as script, b.reason, b.abandoned_at
+from abandoned_executions b
+left join apps on apps.id = b.app_id
+left join scripts on scripts.id = b.script_id
+where (%(app_id)s::int is null or b.app_id = %(app_id)s)
+  and (%(script)s::text is null or scripts.name = %(script)s)
+  and (%(since)s::timestamptz is null or b.abandoned_at >= %(since)s)
+  and (%(after)s::uuid is null or b.execution_id < %(after)s)
+order by b.execution_id desc
+limit %(limit)s
+
+-- name: books
+-- accepted = completed + failed + dead + cancelled + depth_exceeded + pending + running, all read in one snapshot.
+-- Accepted is counted from payloads, apart from what became of them; book_totals holds what dropped partitions held.
+with counted as (
+    select 'accepted' as entry, count(*) as total from payloads where not is_copy
+    union all
+    select case status when 'abandoned' then 'failed' else status end, count(*) from executions group by 1
+    union all
+    select case state when 2 then 'running' else 'pending' end, count(*) from outbox group by 1
+    union all
+    select entry, total from book_totals
+)
+select coalesce(sum(total) filter (where entry = 'accepted'), 0)::bigint as accepted,
+       coalesce(sum(total) filter (where entry = 'completed'), 0)::bigint as completed,
+       coalesce(sum(total) filter (where entry = 'failed'), 0)::bigint as failed,
+       coalesce(sum(total) filter (where entry = 'dead'), 0)::bigint as dead,
+       coalesce(sum(total) filter (where entry = 'cancelled'), 0)::bigint as cancelled,
+       coalesce(sum(total) filter (where entry = 'depth_exceeded'), 0)::bigint as depth_exceeded,
+       coalesce(sum(total) filter (where entry = 'pending'), 0)::bigint as pending,
+       coalesce(sum(total) filter (where entry = 'running'), 0)::bigint as running
+from counted
+
+-- name: stats
+-- The installation at a glance.
+select (select count(*) from apps) as apps,
+       (select count(*) from scripts where deleted_at is null) as scripts,
+       (select count(*) from routes) as routes,
+       (select count(*) from dead_letters where resolution = 'unresolved') as unresolved_dead_letters,
+       (select count(*) from outbox where state < 2) as pending,
+       (select count(*) from outbox where state = 2) as running,
+       pg_database_size(current_database()) as database_bytes,
+       current_setting('server_version') as postgresql_version,
+       now() as at
+
+-- name: recent_outcomes
+-- How many executions ended how within the last hour: today's and yesterday's partitions at most.
+select status, count(*) as count from executions
+where day >= current_date - 1 and finished_at > now() - interval '1 hour'
+group by status

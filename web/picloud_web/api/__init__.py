@@ -1,0 +1,42 @@
+"""The control API under ``/api/v1``: PiCloud as other programs see it.
+
+* ``endpoints``: what an endpoint is, and the one way through which every call goes: who is
+  calling, may they, what do they want, the answer
+* ``openapi``: the same endpoints as an OpenAPI document
+* ``apps``, ``scripts``, ``routes``, ``deploy``, ``keys``, ``executions``, ``logs``, ``outbox``,
+  ``dead_letters``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
+
+There are no CORS headers: nobody else's page may call it.
+"""
+
+from __future__ import annotations
+
+from picloud_web.api.endpoints import Application, Endpoint, mount
+from picloud_web.services import Services
+
+PREFIX = "/api/v1"
+
+
+def add_routes(app: Application, services: Services) -> None:
+    """Serve the control API from ``app``, whose error handlers are ``picloud_web.problems``."""
+    mount(app, services, PREFIX, all_endpoints())
+
+
+def all_endpoints() -> tuple[Endpoint, ...]:
+    """Every endpoint there is, in the order of the documentation."""
+    from picloud_web.api import (
+        apps,
+        dead_letters,
+        deploy,
+        executions,
+        keys,
+        logs,
+        openapi,
+        outbox,
+        routes,
+        scripts,
+        system,
+    )
+
+    modules = (openapi, keys, apps, deploy, scripts, routes, executions, logs, outbox, dead_letters, system)
+    return tuple(endpoint for module in modules for endpoint in module.ENDPOINTS)

@@ -1,0 +1,94 @@
+"""Apps and their domains."""
+
+from picloud.control import apps
+from picloud.control.apps import App, Domain, RemovedApp
+from picloud.control.pages import Page
+from picloud_web.api.endpoints import Call, Endpoints
+from picloud_web.api.inputs import Input, Name, Paging
+
+api = Endpoints("apps")
+
+
+class NewApp(Input, frozen=True):
+    """An app to be made; its name is also a host name."""
+
+    name: Name
+
+
+class NewDomain(Input, frozen=True):
+    """A host name to be mapped to an app."""
+
+    domain: Name
+
+
+@api.get("/apps")
+async def list_apps(call: Call, query: Paging) -> Page[App]:
+    """All apps, by name."""
+    async with call.reading() as connection:
+        return await apps.list_apps(connection, limit=query.limit, after=query.after)
+
+
+@api.post("/apps", statuses=(201,))
+async def create_app(call: Call, body: NewApp) -> App:
+    """Make an empty app."""
+    async with call.transaction() as connection:
+        made = await apps.create_app(connection, call.principal, body.name)
+    call.headers["Location"] = f"/api/v1/apps/{made.name}"
+    return made
+
+
+@api.get("/apps/{app}")
+async def show_app(call: Call) -> App:
+    """One app."""
+    async with call.reading() as connection:
+        return await apps.read_app(connection, call.app)
+
+
+@api.delete("/apps/{app}", statuses=(200,))
+async def remove_app(call: Call) -> RemovedApp:
+    """Remove an app with everything it holds.
+
+    What waits or runs ends as `cancelled`; executions stay as history until they are too old.
+    """
+    async with call.transaction() as connection:
+        return await apps.remove_app(connection, call.app)
+
+
+@api.post("/apps/{app}/pause")
+async def pause_app(call: Call) -> App:
+    """Stop an app: its requests are answered 503, its rows wait; what runs goes on."""
+    async with call.transaction() as connection:
+        return await apps.pause_app(connection, call.app)
+
+
+@api.post("/apps/{app}/resume")
+async def resume_app(call: Call) -> App:
+    """Let a paused app go on with what waits."""
+    async with call.transaction() as connection:
+        resumed = await apps.resume_app(connection, call.app)
+    await call.wake_relay()
+    return resumed
+
+
+@api.get("/apps/{app}/domains")
+async def list_domains(call: Call) -> Page[Domain]:
+    """The domains mapped to an app."""
+    async with call.reading() as connection:
+        return await apps.list_domains(connection, call.app)
+
+
+@api.post("/apps/{app}/domains", statuses=(201,))
+async def add_domain(call: Call, body: NewDomain) -> Domain:
+    """Map a domain to an app. PiCloud's own names, localhost and IP addresses are refused."""
+    async with call.transaction() as connection:
+        return await apps.add_domain(connection, call.app, body.domain, call.services.settings)
+
+
+@api.delete("/apps/{app}/domains/{domain}")
+async def remove_domain(call: Call) -> None:
+    """Take a domain away from an app."""
+    async with call.transaction() as connection:
+        await apps.remove_domain(connection, call.app, call.path["domain"])
+
+
+ENDPOINTS = api.collected()

@@ -1,0 +1,48 @@
+"""Deploy: a whole app at once, from its manifest and its scripts."""
+
+from typing import Any
+
+from picloud.control import deploy
+from picloud.control.deploy import DeployPlan
+from picloud.settings import MIB
+from picloud_web.api.endpoints import Call, Endpoints
+from picloud_web.api.inputs import Input
+
+api = Endpoints("deploy")
+
+_MAX_DEPLOY_BYTES = 8 * MIB
+
+
+class DeployRequest(Input, frozen=True):
+    """An app as it shall be.
+
+    Attributes:
+        manifest: `picloud.toml` as JSON.
+        files: every script of the app by its path, `scripts/lib/util.rhai`.
+    """
+
+    manifest: dict[str, Any]
+    files: dict[str, str]
+    dry_run: bool = False
+
+
+@api.post("/apps/{app}/deploy", max_body_bytes=_MAX_DEPLOY_BYTES)
+async def deploy_app(call: Call, body: DeployRequest) -> DeployPlan:
+    """Make an app what a manifest and files say, in one transaction, and tell what changed.
+
+    The app is made when there is none. Scripts and routes that are no longer named are removed. When nothing
+    differs, nothing is written.
+    """
+    async with call.transaction() as connection:
+        return await deploy.deploy(
+            connection,
+            call.services.settings,
+            call.principal,
+            call.app,
+            manifest=body.manifest,
+            files=body.files,
+            dry_run=body.dry_run,
+        )
+
+
+ENDPOINTS = api.collected()

@@ -1,0 +1,58 @@
+"""What requests are made of: texts that can be stored, and the filters that lists share.
+
+Unknown members and parameters are refused: what is accepted and ignored would be believed
+to work.
+"""
+
+import datetime as dt
+from typing import Annotated
+
+import msgspec
+
+from picloud.control.apps import find_app
+from picloud.control.executions import Filters
+from picloud.control.pages import DEFAULT_LIMIT, MAX_LIMIT
+from picloud.control.records import Connection
+
+#: Text for a column: PostgreSQL's text refuses U+0000.
+Text = Annotated[str, msgspec.Meta(pattern=r"^[^\u0000]*$", max_length=4_000)]
+#: A name somebody gives to something.
+Name = Annotated[str, msgspec.Meta(pattern=r"^[^\u0000]*$", min_length=1, max_length=200)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Items on a page.")]
+After = Annotated[Text, msgspec.Meta(description="The `next` of an earlier page.")]
+Instant = Annotated[dt.datetime, msgspec.Meta(tz=True, description="RFC 3339, with its time zone.")]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=60, description="Wait at most this long for the end.")]
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything a caller sends."""
+
+
+class Paging(Input, frozen=True, kw_only=True):
+    """A page of a list."""
+
+    limit: Limit = DEFAULT_LIMIT
+    after: After | None = None
+
+
+class Filtered(Paging, frozen=True, kw_only=True):
+    """A page of a list about executions."""
+
+    app: Text | None = None
+    script: Text | None = None
+    source: Text | None = None
+    trigger: Text | None = None
+    since: Instant | None = None
+
+
+async def filters(connection: Connection, query: Filtered, path_app: str | None, status: str | None = None) -> Filters:
+    """The filters of a list; the app in the path comes before ``?app=``. Raises: NotFoundError."""
+    app = path_app or query.app
+    return Filters(
+        app_id=None if app is None else (await find_app(connection, app)).id,
+        script=query.script,
+        source=query.source,
+        trigger=query.trigger,
+        status=status,
+        since=query.since,
+    )

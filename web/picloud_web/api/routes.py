@@ -1,0 +1,60 @@
+"""Routes of an app."""
+
+from typing import Literal
+
+from picloud.control import routes
+from picloud.control.apps import find_app
+from picloud.control.pages import Page
+from picloud.control.routes import Route
+from picloud_web.api.endpoints import Call, Endpoints
+from picloud_web.api.inputs import Input, Name, Paging
+
+api = Endpoints("routes")
+
+
+class NewRoute(Input, frozen=True):
+    """A route to be added; `script` is the script's name."""
+
+    method: Name
+    path: Name
+    script: Name
+    dispatch_mode: Literal["sync", "async"] = "sync"
+
+
+@api.get("/apps/{app}/routes")
+async def list_routes(call: Call, query: Paging) -> Page[Route]:
+    """The routes of an app."""
+    async with call.reading() as connection:
+        return await routes.list_routes(connection, call.app, limit=query.limit, after=query.after)
+
+
+@api.post("/apps/{app}/routes", statuses=(201,))
+async def create_route(call: Call, body: NewRoute) -> Route:
+    """Add a route. One that answers the same requests as another is refused."""
+    async with call.transaction() as connection:
+        return await routes.create_route(
+            connection,
+            call.app,
+            call.principal,
+            method=body.method,
+            path=body.path,
+            script=body.script,
+            mode=body.dispatch_mode,
+        )
+
+
+@api.get("/apps/{app}/routes/{id:int}")
+async def show_route(call: Call) -> Route:
+    """One route."""
+    async with call.reading() as connection:
+        return await routes.read_route(connection, await find_app(connection, call.app), call.path["id"])
+
+
+@api.delete("/apps/{app}/routes/{id:int}")
+async def remove_route(call: Call) -> None:
+    """Remove a route."""
+    async with call.transaction() as connection:
+        await routes.remove_route(connection, call.app, call.path["id"])
+
+
+ENDPOINTS = api.collected()
