@@ -12,14 +12,12 @@ from picloud.cli.client import Client, api_path
 from picloud.cli.help import example
 from picloud.cli.options import (
     as_query,
-    confirm,
     connected,
     filters,
     id_type,
     json_option,
     limit_option,
     read_json,
-    yes_option,
 )
 from picloud.cli.output import Column, note, print_fields, print_json, print_rows
 from picloud.cli.text import age, compact_json, error_text, local_clock, one_line, printable
@@ -28,6 +26,7 @@ from picloud.errors import PiCloudError
 _RESOLUTIONS = ("unresolved", "replayed", "ignored", "handled_by_script", "handler_failed")
 #: Letters one call replays at most; the server's own limit.
 _MOST_REPLAYED = 10_000
+_ANSWER_SECONDS = 120.0
 
 _COLUMNS = (
     Column("ID", "id"),
@@ -41,7 +40,12 @@ _COLUMNS = (
 )
 
 ids_argument = click.argument("ids", metavar="ID…", type=id_type, nargs=-1)
-resolution_option = click.option("--resolution", type=click.Choice(_RESOLUTIONS), help="Only with this resolution.")
+resolution_option = click.option(
+    "--resolution",
+    type=click.Choice(_RESOLUTIONS),
+    metavar="RESOLUTION",
+    help=f"Only with this resolution: {', '.join(_RESOLUTIONS)}.",
+)
 
 
 @example("picloud dead-letters ls --resolution unresolved")
@@ -87,8 +91,9 @@ def show_letter(client: Client, *, letter_id: str, as_json: bool) -> None:
 @filters("app", "script", "source", "since")
 @resolution_option
 @click.option("--dry-run", is_flag=True, help="Say how many there are, and replay none.")
-@click.option("--limit", type=click.IntRange(1, _MOST_REPLAYED), default=_MOST_REPLAYED, metavar="N", hidden=True)
-@yes_option
+@click.option(
+    "--limit", type=click.IntRange(1, _MOST_REPLAYED), default=_MOST_REPLAYED, metavar="N", help="At most this many."
+)
 @json_option
 @connected
 def replay(
@@ -99,7 +104,6 @@ def replay(
     all_letters: bool,
     dry_run: bool,
     limit: int,
-    yes: bool,
     as_json: bool,
     **given: object,
 ) -> None:
@@ -116,15 +120,15 @@ def replay(
     if ids and not dry_run:
         _print_replayed(_each(ids, lambda each: client.post(api_path("dead-letters", each, "replay"))), as_json=as_json)
         return
-    body = {**wanted, **({"ids": list(ids)} if ids else {}), "limit": limit}
-    found = client.post("/dead-letters/replay", {**body, "dry_run": True})
+    body = {**wanted, **({"ids": list(ids)} if ids else {}), "limit": limit, "dry_run": dry_run}
+    found = client.post("/dead-letters/replay", body, answer_seconds=_ANSWER_SECONDS)
     if dry_run:
         _print_count(found, as_json=as_json)
-        return
-    if found["matched"]:
-        confirm(f"Replay {found['matched']} dead letters?", yes=yes or as_json)
-        found = client.post("/dead-letters/replay", body)
-    _print_replayed(found["replayed"], as_json=as_json)
+    else:
+        _print_replayed(found["replayed"], as_json=as_json)
+        left = found["matched"] - len(found["replayed"])
+        if left > 0:
+            note(f"{left} are left: their script is gone, or there are more than --limit")
 
 
 @example("picloud dead-letters ignore 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b --reason 'test data'")

@@ -47,7 +47,9 @@ def executions() -> None:
 @example("picloud executions ls --app demo --status failed --since 2h")
 @executions.command("ls")
 @filters("app", "script", "source", "trigger", "since")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only with this status.")
+@click.option(
+    "--status", type=click.Choice(_STATUSES), metavar="STATUS", help=f"Only with this status: {', '.join(_STATUSES)}."
+)
 @limit_option
 @json_option
 @connected
