@@ -82,10 +82,10 @@ def load_profiles(environ: Mapping[str, str]) -> Profiles:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # tomllib's and UTF-8's errors are both ValueErrors
         raise ConfigurationError(f"{path}: {error}", hint="repair or delete the file, then log in again") from None
-    tables = cast("dict[str, Any]", data.get("profiles", {}))
     try:
+        tables = cast("dict[str, dict[str, Any]]", data.get("profiles", {}))
         by_name = {name: Profile(str(table["url"]), str(table["token"])) for name, table in tables.items()}
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise ConfigurationError(f"{path}: a profile needs url and token", hint="repair or delete the file") from None
     return Profiles(str(data.get("current", "")), by_name)
 

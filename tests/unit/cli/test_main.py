@@ -16,10 +16,34 @@ from picloud.cli.main import COMMANDS, PiCloudGroup, cli
 from tests.unit.cli.conftest import CommandLine, FakeServer
 
 #: Contract, section 1, as far as this release goes.
-PROMISED = """
-up web relay worker migrate doctor init check deploy invoke logs executions queues outbox dead-letters workers
-apps scripts routes domains keys pause resume login context completion
-""".split()
+PROMISED = [
+    "up",
+    "web",
+    "relay",
+    "worker",
+    "migrate",
+    "doctor",
+    "init",
+    "check",
+    "deploy",
+    "invoke",
+    "logs",
+    "executions",
+    "queues",
+    "outbox",
+    "dead-letters",
+    "workers",
+    "apps",
+    "scripts",
+    "routes",
+    "domains",
+    "keys",
+    "pause",
+    "resume",
+    "login",
+    "context",
+    "completion",
+]
 
 CONTEXT = click.Context(cli)
 
