@@ -3,7 +3,7 @@
 //! Stricter than Rhai's own: integers beyond 64 bits, NaN and infinity are errors, never something else; nothing in a
 //! document is ever executed. Of duplicate keys the last one wins. Both directions stop at a depth and a number of nodes.
 
-use rhai::{Array, Dynamic, Map};
+use rhai::{Array, Dynamic, FnPtr, Map};
 
 use crate::frozen;
 
@@ -281,7 +281,16 @@ impl Parser<'_> {
 
 /// Writes a value as JSON, keys in byte order, without spaces.
 pub fn stringify(value: &Dynamic, shape: Shape) -> Parsed<Vec<u8>> {
-    let mut writer = Writer { out: Vec::with_capacity(128), shape, nodes: 0 };
+    write(value, shape, false)
+}
+
+/// The same as Rhai's `to_json` writes it: a function pointer is its name, with what it has captured behind it.
+pub fn stringify_functions(value: &Dynamic, shape: Shape) -> Parsed<Vec<u8>> {
+    write(value, shape, true)
+}
+
+fn write(value: &Dynamic, shape: Shape, functions: bool) -> Parsed<Vec<u8>> {
+    let mut writer = Writer { out: Vec::with_capacity(128), shape, nodes: 0, functions };
     writer.value(value, 0)?;
     Ok(writer.out)
 }
@@ -290,6 +299,7 @@ struct Writer {
     out: Vec<u8>,
     shape: Shape,
     nodes: usize,
+    functions: bool,
 }
 
 impl Writer {
@@ -318,6 +328,8 @@ impl Writer {
             return self.map(&fault.to_map(), depth + 1);
         } else if value.is_shared() {
             return self.value(&value.flatten_clone(), depth);
+        } else if let Some(pointer) = value.read_lock::<FnPtr>().filter(|_| self.functions) {
+            return self.function(&pointer, depth + 1);
         } else {
             return Err(JsonError::Unsupported(format!("a {} has no JSON form", crate::text::type_name(value))));
         }
@@ -354,6 +366,22 @@ impl Writer {
                 self.out.push(b',');
             }
             self.value(item, depth)?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn function(&mut self, pointer: &FnPtr, depth: usize) -> Parsed<()> {
+        if !pointer.is_curried() {
+            self.string(pointer.fn_name());
+            return Ok(());
+        }
+        self.enter(depth)?;
+        self.out.push(b'[');
+        self.string(pointer.fn_name());
+        for captured in pointer.curry() {
+            self.out.push(b',');
+            self.value(captured, depth)?;
         }
         self.out.push(b']');
         Ok(())

@@ -138,15 +138,18 @@ fn parse_json(text: &str) -> Answer<Dynamic> {
 }
 
 fn stringify_json(value: &Dynamic) -> Answer<ImmutableString> {
-    let bytes = json::stringify(value, shape()).map_err(json_failure)?;
-    // The writer copies from strings and adds ASCII.
-    Ok(String::from_utf8(bytes).unwrap_or_default().into())
+    json::stringify(value, shape()).map_err(json_failure).map(text_of)
+}
+
+/// The writer copies from strings and adds ASCII.
+fn text_of(bytes: Vec<u8>) -> ImmutableString {
+    String::from_utf8(bytes).unwrap_or_default().into()
 }
 
 /// Lends a container to the writer without copying it.
 fn stringify_taken<T: Clone + Default + Send + Sync + 'static>(value: &mut T) -> Answer<ImmutableString> {
     let lent = Dynamic::from(std::mem::take(value));
-    let text = stringify_json(&lent);
+    let text = json::stringify_functions(&lent, shape()).map_err(json_failure).map(text_of);
     if let Some(returned) = lent.try_cast::<T>() {
         *value = returned;
     }
