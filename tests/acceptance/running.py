@@ -76,11 +76,14 @@ def running_platform(**settings: str) -> Iterator[Platform]:
             )
         try:
             yield Platform(_url_when_ready(process, log), environment, home / "shell")
+            code = _stop(process)
         except BaseException:
             _stop(process)
             sys.stderr.write(log.read_text(errors="replace")[-8_000:])
             raise
-        code = _stop(process)
+        finally:
+            assert process.stdout is not None
+            process.stdout.close()
         assert code == 0, f"picloud up ended with {code}: {log.read_text(errors='replace')[-8_000:]}"
     finally:
         shutil.rmtree(home, ignore_errors=True)
