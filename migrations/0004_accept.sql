@@ -14,7 +14,7 @@
 --            transaction runs is the only form that works; as a SET clause of the function it changes nothing.
 create function accept_v1(p_rows json, p_data bytea, p_publish_lease interval, p_durable boolean)
 returns table (id uuid, is_fresh boolean, accepted_at timestamptz)
-language plpgsql as $$
+language plpgsql set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
     if not p_durable then

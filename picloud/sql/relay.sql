@@ -25,15 +25,16 @@ select (select count(*) from outbox where state = 1) as published,
 -- caller's rotation), up to %(bytes)s of payload but always one row.
 -- The floor keeps the scan off the dead entries of rows that have left (0.4 ms instead of 19 ms under 300,000 of them).
 -- pick is MATERIALIZED: inlined, the planner may re-run it and lock more rows than the limit (PostgreSQL bug 15715).
+-- The update finds its rows by ctid: they are locked, and no statistics can turn that into a walk over the table.
 -- A row with an order key waits for every earlier row of its key and for any that is in flight.
 with pick as materialized (
-    select j.id, sum(j.payload_bytes) over (order by l.position, j.available_at, j.seq) - j.payload_bytes as bytes_before,
+    select j.row_at, sum(j.payload_bytes) over (order by l.position, j.available_at, j.seq) - j.payload_bytes as bytes_before,
            row_number() over (order by l.position, j.available_at, j.seq) as place
     from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(floors)s::timestamptz[]) with ordinality
          as l (app_id, is_sync, floor, position)
     join apps a on a.id = l.app_id and a.paused_at is null
     cross join lateral (
-        select o.id, o.payload_bytes, o.available_at, o.seq from outbox o
+        select o.ctid as row_at, o.payload_bytes, o.available_at, o.seq from outbox o
         where o.state = 0 and o.app_id = l.app_id and o.is_sync = l.is_sync and o.available_at >= l.floor
           and o.available_at <= now() and (o.reply_deadline is null or o.reply_deadline > now())
           and (o.order_key is null or (%(with_ordered)s and not exists (
@@ -47,7 +48,7 @@ with pick as materialized (
 update outbox o
 set state = 1, token = new_token(), lease_until = now() + %(lease)s::interval
 from pick
-where o.id = pick.id and pick.place <= %(limit)s and (pick.bytes_before < %(bytes)s or pick.place = 1)
+where o.ctid = pick.row_at and pick.place <= %(limit)s and (pick.bytes_before < %(bytes)s or pick.place = 1)
 returning o.id, o.token, o.app_id, o.script_id, o.is_sync, o.is_suspect, o.order_key is not null as is_ordered,
           o.payload_bytes, o.available_at, o.seq, set_config('synchronous_commit', 'off', true) as commit_mode
 
@@ -79,11 +80,11 @@ from outbox where state = 1 order by available_at, seq limit %(limit)s
 -- name: reset_published
 -- Redis lost its memory: everything on its way is pending again, under new tokens.
 with picked as materialized (
-    select id from outbox where state = 1 limit %(limit)s for update skip locked
+    select ctid as row_at from outbox where state = 1 limit %(limit)s for update skip locked
 )
 update outbox o
 set state = 0, token = new_token(), lease_until = null, available_at = now()
-from picked where o.id = picked.id
+from picked where o.ctid = picked.row_at
 returning o.id, set_config('synchronous_commit', 'off', true) as commit_mode
 
 -- name: lapsed
@@ -111,11 +112,11 @@ order by o.lease_until limit %(limit)s for update skip locked
 
 -- name: unanswerable
 -- Sync rows that were not begun before their caller was answered 504: settled as failed, never run.
-with gone as (
-    delete from outbox where id in (
-        select id from outbox where is_sync and state < 2 and reply_deadline < now()
-        order by reply_deadline limit %(limit)s for update skip locked)
-    returning *
+with picked as materialized (
+    select id from outbox where is_sync and state < 2 and reply_deadline < now()
+    order by reply_deadline limit %(limit)s for update skip locked
+), gone as (
+    delete from outbox o using picked where o.id = picked.id returning o.*
 )
 insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts, is_sync,
                         root_execution_id, trigger_depth, accepted_at, error)

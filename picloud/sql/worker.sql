@@ -7,37 +7,10 @@ values (%(id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s, %(takes_sync)s, %
 on conflict (id) do update set beat_at = now()
 
 -- name: begin
--- Takes ownership of everything one fetch brought, in one statement. The row is fenced by a new token; stale copies
--- and duplicates match nothing. The worker's heartbeat is written first, in the same statement: a process that was
--- idle for an hour would otherwise be taken for dead between its begin and its next beat.
--- A sync row whose caller was answered already is not begun. Bodies above the inline size are fetched by the
--- thread that runs them. Asynchronous commit: a crash only reverts to a state the relay repairs.
-with beat as (
-    insert into workers as w (id, host, pid, parent_id, threads, takes_sync, release, protocol, run_ms)
-    values (%(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s, %(takes_sync)s, %(release)s, %(protocol)s, %(run_ms)s)
-    on conflict (id) do update set beat_at = now(), run_ms = excluded.run_ms
-    returning w.id
-), begun as (
-    update outbox o
-    set state = 2, token = new_token(), attempt = o.attempt + 1, worker_id = %(worker_id)s, begun_at = now(),
-        lease_until = now() + s.timeout_ms * interval '1 ms' + %(grace)s::interval
-    from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as x (id, token), scripts s, installation i
-    where o.id = x.id and o.token = x.token and o.state = 1 and s.id = o.script_id
-      and (o.reply_deadline is null or o.reply_deadline > now())
-      and i.oldest_worker_protocol <= %(protocol)s
-    returning o.*, s.name as script_name, s.current_version, s.timeout_ms
-)
-select b.id, b.token, b.app_id, a.name as app_name, b.script_id, b.script_name,
-       coalesce(b.script_version, b.current_version) as version, b.timeout_ms, b.source, b.trigger_id, b.attempt,
-       b.max_attempts, b.backoff, b.backoff_base_ms, b.backoff_max_ms, b.backoff_jitter_pct, b.is_sync, b.reply_to,
-       b.is_suspect, b.root_execution_id, b.trigger_depth, b.payload_day, b.payload_bytes, pr.name as principal_name,
-       pr.disabled_at is not null as is_principal_disabled,
-       p.event as event, p.body as body,
-       set_config('synchronous_commit', 'off', true) as commit_mode
-from begun b
-join apps a on a.id = b.app_id
-join principals pr on pr.id = b.principal_id
-left join payloads p on p.id = b.id and p.day = b.payload_day and b.payload_bytes <= %(inline_bytes)s
+-- See begin_executions_v1.
+select * from begin_executions_v1(
+    %(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s::smallint, %(takes_sync)s, %(release)s,
+    %(protocol)s::smallint, %(run_ms)s::real, %(ids)s::uuid[], %(tokens)s::bigint[], %(grace)s, %(inline_bytes)s)
 
 -- name: payload
 select event, body from payloads where id = %(id)s and day = %(day)s
