@@ -55,19 +55,23 @@ class Api:
     conductor: falcon.testing.ASGIConductor
     key: str
     dispatcher: PlayedDispatcher
-    database_url: str
+    services: Services
 
     def request(
-        self, method: str, path: str, body: object = None, *, key: str | None = "", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = "",
+        headers: dict[str, str] | None = None,
     ) -> falcon.testing.Result:
         sent = dict(headers or {})
         if key is not None:
             sent["Authorization"] = f"Bearer {key or self.key}"
         path, _, query = path.partition("?")
         result: falcon.testing.Result = self.run(
-            self.conductor.simulate_request(
-                method, f"/api/v1{path}", query_string=query, json=body, headers=sent
-            )
+            self.conductor.simulate_request(method, f"/api/v1{path}", query_string=query, json=body, headers=sent)
         )
         return result
 
@@ -95,7 +99,8 @@ def api(database_url: str, redis_url: str) -> Iterator[Api]:
         client = broker.connect_async(redis_url, name="test")
         app: Any = falcon.asgi.App()
         problems.install(app)
-        add_routes(app, Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher))
+        services = Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher)
+        add_routes(app, services)
         conductor = falcon.testing.ASGIConductor(app)
 
         async def start() -> None:
@@ -109,7 +114,7 @@ def api(database_url: str, redis_url: str) -> Iterator[Api]:
 
         runner.run(start())
         try:
-            yield Api(runner.run, conductor, key, dispatcher, database_url)
+            yield Api(runner.run, conductor, key, dispatcher, services)
         finally:
             runner.run(stop())
 

@@ -82,7 +82,9 @@ def test_a_script_that_does_not_compile_leaves_everything_as_it_was(api: Api, se
 
 def test_what_the_folder_no_longer_holds_is_removed_and_waiting_rows_are_told(api: Api, seeds: Seeds) -> None:
     _deploy(api)
-    (script_id, app_id) = seeds.connection.execute("select id, app_id from scripts where name = 'orders'").fetchone() or ()
+    (script_id, app_id) = (
+        seeds.connection.execute("select id, app_id from scripts where name = 'orders'").fetchone() or ()
+    )
     seeds.waiting(app_id, script_id)
     plan = _deploy(api, {"app": {"name": "shop"}}, {"scripts/lib/tax.rhai": _FILES["scripts/lib/tax.rhai"]})
     removed = {(each["kind"], each["name"]): each.get("note") for each in plan["changes"]}
@@ -165,7 +167,7 @@ def test_routes_of_one_shape_are_refused(api: Api) -> None:
     assert made["dispatch_mode"] == "sync"
     assert api.get(f"/apps/shop/routes/{made['id']}") == made
     wrong = api.post("/apps/shop/routes", {"method": "GET", "path": "/*rest/x", "script": "orders"}, expect=422)
-    assert "must come last" in wrong["detail"]
+    assert "must be last" in wrong["detail"]
 
 
 def test_a_route_whose_parameter_is_renamed_keeps_its_id(api: Api) -> None:
@@ -202,7 +204,9 @@ def test_apps_are_made_listed_paused_and_removed(api: Api, seeds: Seeds) -> None
 
 def test_an_app_with_everything_can_be_removed(api: Api, seeds: Seeds) -> None:
     _deploy(api)
-    app_id, script_id = seeds.connection.execute("select app_id, id from scripts where name = 'orders'").fetchone() or ()
+    app_id, script_id = (
+        seeds.connection.execute("select app_id, id from scripts where name = 'orders'").fetchone() or ()
+    )
     letter = seeds.dead(app_id, script_id)
     api.post("/apps/shop/domains", {"domain": "shop.example.org"}, expect=201)
     api.call("DELETE", "/apps/shop")

@@ -232,6 +232,9 @@ class _Responder:
             principal = await _authorize(self._services, request)
             call = Call(self._services, principal, path, endpoint.statuses[0])
             value = await endpoint.handler(call, **await _inputs(endpoint, request))
+        except AuthenticationError:
+            response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
+            raise
         except psycopg_pool.PoolTimeout as error:
             raise UnavailableError("no connection to PostgreSQL was free in time") from error
         except psycopg.Error as error:

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import falcon
 import msgspec
 
 from picloud.broker import Reply
@@ -19,6 +20,7 @@ from picloud.retries import RetryPolicy
 from picloud.settings import KIB, MIB, RetryDefaults
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging
+from picloud_web.bodies import check_body
 from picloud_web.ingress import AppChangedError
 from picloud_web.problems import status_of_code
 
@@ -184,6 +186,8 @@ async def _arrival(call: Call, execution_id: UUID, body: Invocation) -> tuple[Ar
         if app.paused:
             raise CapacityError(f"{app.name} is paused", retry_after_seconds=30, code="app_paused")
         script = await scripts.read_script(connection, app, call.path["name"])
+    event = msgspec.json.encode({"args": body.args})
+    check_body(event, falcon.MEDIA_JSON)
     is_async = body.mode == "async"
     arrival = Arrival(
         id=execution_id,
@@ -192,7 +196,7 @@ async def _arrival(call: Call, execution_id: UUID, body: Invocation) -> tuple[Ar
         script_id=script.id,
         source="invoke",
         principal_id=call.principal.id,
-        event=msgspec.json.encode({"args": body.args}),
+        event=event,
         retry=_policy(call.services.settings.retry) if is_async else ONE_ATTEMPT,
     )
     return arrival, round(script.timeout_seconds * 1_000)
