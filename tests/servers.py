@@ -46,7 +46,7 @@ def temporary_folder() -> Iterator[Path]:
 @contextmanager
 def running(server: PostgresServer | RedisServer) -> Iterator[None]:
     server.prepare()
-    child = server.start()
+    child = server.start(server.spawn)
     try:
         yield
     finally:

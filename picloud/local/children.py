@@ -83,6 +83,15 @@ def start_program(
     )
 
 
+def run_program(program: Sequence[str | Path], *, user: ServerUser | None, output: IO[bytes]) -> int:
+    """Run a program to its end and return its exit code; it ends with us, interrupted or killed."""
+    child = start_program(program, user=user, death_signal=signal.SIGTERM, output=output)
+    try:
+        return child.wait()
+    finally:
+        stop_child(child, signal.SIGTERM, signal.SIGKILL, 10.0)
+
+
 def fork_function(function: Callable[[], int], *, close: Sequence[int] = ()) -> ForkedChild:
     """Run ``function`` in a fork; its answer is the exit code.
 

@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from picloud.errors import ConfigurationError
-from picloud.local.children import Child, start_program, stop_child, wait_for_exit
+from picloud.local.children import Child, run_program, start_program, wait_for_exit
 from picloud.local.data_folder import DataFolder, disk_full, read_private_json, write_private
 from picloud.local.postgres_binaries import PostgresBinaries, Source, find_postgres
 from picloud.local.server_user import closed_folder, make_private_folder, within_reach
@@ -151,8 +151,8 @@ class PostgresServer:
                 output=log,
             )
 
-    def start(self) -> Child:
-        """Start and wait until it answers; roles and database exist then.
+    def start(self, launch: Callable[[], Child]) -> Child:
+        """Start by ``launch`` (``spawn``, or what calls it) and wait until it answers; roles and database exist then.
 
         Raises:
             ConfigurationError: it ended instead.
@@ -160,14 +160,10 @@ class PostgresServer:
         give_up_at = time.monotonic() + _MEMORY_SECONDS
         while True:
             beginning = self._log_size()
-            child = self.spawn()
-            try:
-                if self._wait_until_ready(child):
-                    self._ensure_database()
-                    return child
-            except BaseException:  # a Ctrl-C too: nobody else knows of the child yet
-                stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
-                raise
+            child = launch()
+            if self._wait_until_ready(child):
+                self._ensure_database()
+                return child
             failure = self._last_failure(beginning)
             # A killed server's backends still hold its memory until they notice: they do within moments.
             if "pre-existing shared memory block" not in failure or time.monotonic() > give_up_at:
@@ -232,8 +228,7 @@ class PostgresServer:
         ]
         beginning = self._log_size()
         with self.log_file.open("ab") as log:
-            child = start_program(command, user=self.folder.server_user, death_signal=signal.SIGTERM, output=log)
-            if child.wait() == 0:
+            if run_program(command, user=self.folder.server_user, output=log) == 0:
                 return
         shutil.rmtree(into, ignore_errors=True)
         raise self._failed("the database could not be created", self._last_failure(beginning))

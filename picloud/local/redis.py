@@ -156,19 +156,15 @@ class RedisServer:
                 output=log,
             )
 
-    def start(self) -> Child:
-        """Start and wait until it answers.
+    def start(self, launch: Callable[[], Child]) -> Child:
+        """Start by ``launch`` (``spawn``, or what calls it) and wait until it answers.
 
         Raises:
             ConfigurationError: it ended instead, or does not answer.
         """
-        child = self.spawn()
-        try:
-            if self._wait_until_ready(child):
-                return child
-        except BaseException:  # a Ctrl-C too: nobody else knows of the child yet
-            stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
-            raise
+        child = launch()
+        if self._wait_until_ready(child):
+            return child
         stop_child(child, self.stop_signal, self.kill_signal, self.grace_seconds)
         lines = self.log_file.read_text(errors="replace").strip().splitlines()
         told = lines[-1] if lines else "it said nothing"

@@ -1,8 +1,9 @@
 """Signals as something to wait for, beside the ends of child processes.
 
 While ``interrupting`` a stop signal raises KeyboardInterrupt, as at the prompt: for the
-start, whose steps block in many places. Afterwards signals are only counted, and
-``wait`` tells of them: for the supervisor, which must finish what it is doing.
+start, whose steps block in many places; ``held`` keeps it out of the few lines where a
+child exists that nobody knows of yet. Afterwards signals are only counted, and ``wait``
+tells of them: for the supervisor, which must finish what it is doing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -26,6 +28,7 @@ class Signals:
         self.interrupting = True
         #: A copy of these in a fork belongs to nobody there: close them.
         self.descriptors: tuple[int, int] = (-1, -1)
+        self._was_held = False
         self._before: dict[signal.Signals, _Handler] = {}
         self._wakeup_before = -1
 
@@ -67,9 +70,22 @@ class Signals:
         except BlockingIOError:
             return frozenset()
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.interrupting and number in STOP_SIGNALS:
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Let a stop signal that arrives inside the block interrupt at its end."""
+        self.interrupting, self._was_held = False, False
+        try:
+            yield
+        finally:
+            self.interrupting = True
+        if self._was_held:
             raise KeyboardInterrupt
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number in STOP_SIGNALS:
+            self._was_held = True
+            if self.interrupting:
+                raise KeyboardInterrupt
 
 
 def _open_pidfd(pid: int | None) -> int | None:

@@ -76,14 +76,13 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
     _kept: list[_Kept] = field(init=False, default_factory=list[_Kept])
 
-    def adopt(self, service: Service, child: Child) -> None:
-        """Keep a child that was started already."""
+    def launch(self, service: Service) -> Child:
+        """Start a child and keep it; instead of the last one when the service had one that ended."""
+        child = service.spawn()
+        self._kept = [kept for kept in self._kept if kept.service is not service]
         self._kept.append(_Kept(service, child, self.clock()))
         self._tell_of_change()
-
-    def launch(self, service: Service) -> None:
-        """Start a child and keep it."""
-        self.adopt(service, service.spawn())
+        return child
 
     def run(self, is_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
         """Keep everything alive until a stop signal arrives.
@@ -100,7 +99,7 @@ class Supervisor:
         while not self.signals.wait(self._timeout(ready=ready)) & STOP_SIGNALS:
             for kept in self._kept:
                 self._look_after(kept, ready=ready)
-            if not ready and is_ready():
+            if not ready and self._everything_runs() and is_ready():
                 ready = True
                 on_ready()
             if not ready and self.clock() >= tell_at:
@@ -146,7 +145,7 @@ class Supervisor:
             return
         for number in (kept.service.kill_signal, signal.SIGKILL):
             signal_group(kept.child.pid, number)
-            if wait_for_exit(kept.child.pid, _KILLED_SECONDS):
+            if wait_for_exit(kept.child.pid, _KILLED_SECONDS) and not self._is_running(kept):
                 return
 
     def _look_after(self, kept: _Kept, *, ready: bool) -> None:
@@ -188,6 +187,9 @@ class Supervisor:
         if ready:
             return until_restart
         return min(_LOOK_FOR_READY_SECONDS, until_restart or _LOOK_FOR_READY_SECONDS)
+
+    def _everything_runs(self) -> bool:
+        return all(self._is_running(kept) for kept in self._kept)
 
     def _is_running(self, kept: _Kept) -> bool:
         return kept.child is not None and kept.child.poll() is None

@@ -26,7 +26,7 @@ from picloud.local.postgres import PostgresServer
 from picloud.local.processes import Process, ProcessService, load_processes
 from picloud.local.redis import RedisServer, require_redis
 from picloud.local.signals import Signals
-from picloud.local.supervisor import Supervisor
+from picloud.local.supervisor import Service, Supervisor
 from picloud.migrations import migrate
 from picloud.profiles import Profile, load_profiles, save_profile
 from picloud.settings import Settings
@@ -102,7 +102,7 @@ class _Platform:
         for name, process in processes.items():
             self._say(f"starting {name}")
             close = (self._lock, *self._signals.descriptors)
-            self._supervisor.launch(ProcessService(name, process, self._settings, close))
+            self._launch(ProcessService(name, process, self._settings, close))
 
     def _provide_master_key(self) -> None:
         path = master_key_path(self._settings).absolute()
@@ -128,7 +128,11 @@ class _Platform:
         self._servers.append(server)
         server.prepare()
         self._say(f"starting {server.name}")
-        self._supervisor.adopt(server, server.start())
+        server.start(lambda: self._launch(server))
+
+    def _launch(self, service: Service) -> Child:
+        with self._signals.held():
+            return self._supervisor.launch(service)
 
     def _provide_profile(self) -> None:
         """Give the command line a key, the one it has when that still works."""

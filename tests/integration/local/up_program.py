@@ -22,6 +22,7 @@ from picloud.settings import Settings, load_settings
 
 def _wait_for_the_end(name: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    os.write(2, f"{name} begins\n".encode())
     signal.sigwait({signal.SIGTERM})
     os.write(2, f"{name} ends\n".encode())
     return 0
@@ -34,6 +35,7 @@ def relay(_settings: Settings) -> int:
 def worker(_settings: Settings) -> int:
     if os.environ.get("STUBBORN"):
         signal.signal(signal.SIGTERM, lambda *_: os.write(2, b"worker is stubborn\n"))
+        os.write(2, b"worker begins\n")
         while True:
             signal.pause()
     return _wait_for_the_end("worker")
