@@ -1,7 +1,7 @@
 """The five-minute tour of the README, run as it is written.
 
 Each ``console`` block is a list of ``$ command`` lines with what they print; ``…`` in
-the printed text stands for anything. A ``picloud`` command that looks at something is
+the printed text stands for anything, and columns may be wider. A ``picloud`` command that looks at something is
 looked at again until it shows what the README says: the run it waits for takes its time.
 """
 
@@ -38,8 +38,13 @@ class Step:
         return bool(_LOOKS.match(self.command))
 
     def matches(self, output: str) -> bool:
-        pattern = ".*".join(re.escape(part) for part in self.printed.split("…"))
-        return re.fullmatch(pattern, output.strip(), re.DOTALL) is not None
+        pattern = ".*".join(re.escape(part) for part in _narrow(self.printed).split("…"))
+        return re.fullmatch(pattern, _narrow(output), re.DOTALL) is not None
+
+
+def _narrow(text: str) -> str:
+    """The text with one space wherever columns are wider: how wide depends on what is in them."""
+    return re.sub(r"[ \t]*…[ \t]*", "…", re.sub(r"[ \t]+", " ", text)).strip()
 
 
 def tour(readme: str) -> list[Step]:
