@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, cast
 
 import psycopg
@@ -52,6 +53,8 @@ class Fetcher(threading.Thread):
         self._blocking = broker.connect(redis_url, name="worker-fetch", socket_timeout_seconds=IDLE_BLOCK_SECONDS + 10)
         self._pop_script = self._client.register_script(broker.script("pop"))
         self._is_stopping = threading.Event()
+        self._is_busy = False
+        self._said_alive_at = -IDLE_BLOCK_SECONDS
         self.dropped_messages = 0
         self.stale_rows = 0
 
@@ -100,28 +103,43 @@ class Fetcher(threading.Thread):
             self._begin(messages)
 
     def _pop(self, budget: Budget) -> list[bytes]:
-        """Block until there is a message, then take what else fits."""
+        """Everything that waits and fits; blocks while there is nothing."""
+        # After a fetch that brought several there are probably more: one command instead of two.
+        messages = self._take(budget) if self._is_busy else []
+        if not messages:
+            first = self._wait_for_message(budget)
+            if first is None:
+                self._is_busy = False
+                return []
+            try:
+                messages = [first, *self._take(budget, self._rows_in(first))]
+            except broker.OUTAGES:
+                messages = [first]  # it is ours already; what else waits is found by the next fetch
+        self._is_busy = len(messages) > 1
+        return messages
+
+    def _wait_for_message(self, budget: Budget) -> bytes | None:
         lists = self._lists(budget)
+        self._say_alive()
         self._workload.fetcher_blocks(on_sync_only=broker.ASYNC_LIST not in lists)
-        self._client.set(broker.worker_alive_key(self._worker.id), "1", ex=IDLE_BLOCK_SECONDS * 2 + 15)
-        first = cast("tuple[bytes, bytes] | None", self._blocking.blpop(lists, timeout=IDLE_BLOCK_SECONDS))
+        popped = cast("tuple[bytes, bytes] | None", self._blocking.blpop(lists, timeout=IDLE_BLOCK_SECONDS))
         self._workload.fetcher_blocks(on_sync_only=False)
-        if first is None or first[0].decode() == broker.kick_key(self._worker.id):
-            return []
-        rows = self._rows_of(first[1])
-        is_sync = first[0].decode() == broker.SYNC_LIST
-        arguments = [
-            budget.sync_rows - (rows if is_sync else 0),
-            budget.async_rows - (0 if is_sync else rows),
-            budget.ms,
-            budget.payload_bytes,
-        ]
+        if popped is None or popped[0].decode() == broker.kick_key(self._worker.id):
+            return None
+        return popped[1]
+
+    def _take(self, budget: Budget, already: int = 0) -> list[bytes]:
+        """Pop without blocking; ``already`` rows were popped under this budget."""
+        arguments = [budget.sync_rows - already, budget.async_rows - already, budget.ms, budget.payload_bytes]
         keys = [broker.SYNC_LIST, broker.ASYNC_LIST, broker.AWAIT_ROOM_KEY, broker.WAKE_LIST]
-        try:
-            more = cast("list[bytes]", self._pop_script(keys=keys, args=cast(Any, arguments)))
-        except broker.OUTAGES:
-            more = []  # what we have is ours already; the rest is found by its lease
-        return [first[1], *more]
+        return cast("list[bytes]", self._pop_script(keys=keys, args=cast(Any, arguments)))
+
+    def _say_alive(self) -> None:
+        """Keep the presence key of a process that may be idle for long."""
+        now = time.monotonic()
+        if now - self._said_alive_at >= IDLE_BLOCK_SECONDS / 2:
+            self._said_alive_at = now
+            self._client.set(broker.worker_alive_key(self._worker.id), "1", ex=IDLE_BLOCK_SECONDS * 2 + 15)
 
     def _lists(self, budget: Budget) -> list[str]:
         lists = []
@@ -132,11 +150,11 @@ class Fetcher(threading.Thread):
         return [*lists, broker.kick_key(self._worker.id)]
 
     @staticmethod
-    def _rows_of(message: bytes) -> int:
+    def _rows_in(message: bytes) -> int:
         try:
             return len(broker.decode_message(message).pairs)
         except ValueError:
-            return 1
+            return 0
 
     def _begin(self, messages: list[bytes]) -> None:
         contents: list[tuple[bytes, broker.MessageContent]] = []
