@@ -23,6 +23,8 @@ from picloud.profiles import load_profile
 if TYPE_CHECKING:
     import httpx2
 
+    from picloud.settings import Settings
+
 P = ParamSpec("P")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,6 +83,25 @@ def connected(command: Callable[Concatenate[Client, P], None]) -> Callable[P, No
             command(client, *args, **kwargs)
 
     return run
+
+
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="The data folder of `picloud up`."
+)
+
+
+def settings_with(**given: object) -> Settings:
+    """The settings of the environment; a variable given here wins, unless it is None.
+
+    An option of the command line becomes a variable, so that it is checked by the same rules.
+
+    Raises:
+        SettingsError: names every value that is wrong.
+    """
+    from picloud.settings import load_settings
+
+    chosen = {name: str(value) for name, value in given.items() if value is not None}
+    return load_settings({**surroundings().environ, **chosen})
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -1,25 +1,27 @@
 """What goes to standard output: one JSON document for programs, tables for people; the rest goes to standard error.
 
-On a terminal tables are drawn by rich, which is imported only then; elsewhere they
-are plain columns.
+Tables are plain columns, so that tools can cut them too; on a terminal they have color
+and fit its width: what may shrink is cut, what is optional is left out.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from picloud.cli.text import printable
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 Row = Mapping[str, Any]
+
+_GAP = "  "
+#: What a column that may shrink keeps, in characters.
+_LEAST_SHRUNK = 12
 
 _STATUS_COLORS = {
     "completed": "green",
@@ -51,8 +53,10 @@ class Column:
     title: str
     value: str | Callable[[Row], object]
     is_number: bool = False
-    #: May be cut when the terminal is narrow; the others stay whole.
+    #: Its text may be cut where the terminal is narrow; other columns stay whole.
     may_shrink: bool = False
+    #: Left out where the terminal is too narrow for all; the last of them first.
+    is_optional: bool = False
 
     def text(self, row: Row) -> str:
         value = row.get(self.value) if isinstance(self.value, str) else self.value(row)
@@ -71,12 +75,13 @@ def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool,
         print_json(found)
     elif not found:
         note(empty)
-    elif sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(draw_table(found, columns))
     else:
-        click.echo(plain_table(found, columns))
+        click.echo(table(found, columns, terminal_width()))
+
+
+def terminal_width() -> int | None:
+    """Characters in a line of the terminal; None where the output is not one, and nothing needs to be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def print_fields(pairs: Iterable[tuple[str, object]]) -> None:
@@ -88,42 +93,53 @@ def print_fields(pairs: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{dim(name.ljust(width))}  {indented}")
 
 
-def draw_table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
-    """The rows as a rich table."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        table.add_column(
-            column.title,
-            justify="right" if column.is_number else "left",
-            no_wrap=True,
-            overflow="ellipsis" if column.may_shrink else "fold",
-        )
-    for row in rows:
-        cells = [column.text(row) for column in columns]
-        table.add_row(*(Text(cell, style=_STATUS_COLORS.get(cell, "")) for cell in cells))
-    return table
-
-
-def plain_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """The rows in columns of spaces."""
-    lines = [[column.title for column in columns], *([column.text(row) for column in columns] for row in rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    aligned = (
-        "  ".join(
-            cell.rjust(width) if column.is_number else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ).rstrip()
-        for line in lines
+def table(rows: Sequence[Row], columns: Sequence[Column], width: int | None = None) -> str:
+    """The rows in columns, as wide as they need; with a ``width``, cut and left out until they fit."""
+    fitting = list(columns)
+    while width is not None and _least_width(rows, fitting) > width and any(each.is_optional for each in fitting):
+        fitting.remove([column for column in fitting if column.is_optional][-1])
+    widths = _widths(rows, fitting, width)
+    heading = _GAP.join(
+        _aligned(each.title, each, each_width) for each, each_width in zip(fitting, widths, strict=True)
     )
-    return "\n".join(aligned)
+    lines = [dim(heading.rstrip())]
+    for row in rows:
+        cells = ((column.text(row), column, each) for column, each in zip(fitting, widths, strict=True))
+        lines.append(_GAP.join(status(text, _aligned(text, column, each)) for text, column, each in cells).rstrip())
+    return "\n".join(lines)
 
 
-def status(word: str) -> str:
-    """A status in its color."""
-    return click.style(word, fg=_STATUS_COLORS.get(word))
+def _widths(rows: Sequence[Row], columns: Sequence[Column], width: int | None) -> list[int]:
+    """What each column gets: the widest that may shrink gives way first."""
+    widths = [_natural_width(rows, column) for column in columns]
+    shrinking = [index for index, column in enumerate(columns) if column.may_shrink]
+    while width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
+        widest = max(shrinking, key=lambda index: widths[index], default=None)
+        if widest is None or widths[widest] <= _LEAST_SHRUNK:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _least_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
+    naturals = [(_natural_width(rows, column), column.may_shrink) for column in columns]
+    widths = (min(natural, _LEAST_SHRUNK) if may_shrink else natural for natural, may_shrink in naturals)
+    return sum(widths) + len(_GAP) * (len(columns) - 1)
+
+
+def _natural_width(rows: Sequence[Row], column: Column) -> int:
+    return max(len(column.title), *(len(column.text(row)) for row in rows))
+
+
+def _aligned(text: str, column: Column, width: int) -> str:
+    cut = text if len(text) <= width else f"{text[: width - 1]}…"
+    return cut.rjust(width) if column.is_number else cut.ljust(width)
+
+
+def status(word: str, shown: str | None = None) -> str:
+    """A status in its color, as ``shown`` when it is to look otherwise; other words stay as they are."""
+    color = _STATUS_COLORS.get(word)
+    return click.style(shown or word, fg=color) if color else shown or word
 
 
 def dim(text: str) -> str:

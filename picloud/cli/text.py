@@ -32,12 +32,18 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def error_text(error: Any) -> str:
-    """An error object of the API, ``{"code", "message", …}``, in one phrase with its place."""
+def error_text(error: Any, script: str | None = None) -> str:
+    """An error object of the API, ``{"code", "message", …}``, in one phrase with its place.
+
+    Args:
+        error: as the API gives it; None: no error.
+        script: what the place is in, as in ``hello:2:24: …``.
+    """
     if not _is_object(error):
         return "" if error is None else str(error)
     message = str(error.get("message") or error.get("code") or compact_json(error))
-    place = ":".join(str(error[key]) for key in ("script", "line", "column") if error.get(key))
+    line, column = error.get("line"), error.get("column")
+    place = ":".join(str(part) for part in (script, line, column) if part) if line else ""
     return f"{place}: {message}" if place else message
 
 

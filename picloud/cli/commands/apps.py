@@ -14,9 +14,9 @@ _COLUMNS = (
     Column("NAME", "name"),
     Column("STATE", lambda row: "paused" if row["paused"] else "running"),
     Column("SCRIPTS", "scripts", is_number=True),
-    Column("ROUTES", "routes", is_number=True),
+    Column("ROUTES", "routes", is_number=True, is_optional=True),
     Column("DOMAINS", lambda row: ", ".join(row["domains"]), may_shrink=True),
-    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True, is_optional=True),
 )
 
 

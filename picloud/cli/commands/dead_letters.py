@@ -33,10 +33,10 @@ _COLUMNS = (
     Column("APP", "app"),
     Column("SCRIPT", "script"),
     Column("RESOLUTION", "resolution"),
-    Column("REASON", "reason"),
-    Column("RUNS", "attempt_count", is_number=True),
-    Column("DIED", lambda row: age(row["died_at"]), is_number=True),
-    Column("ERROR", lambda row: one_line(error_text(row["last_error"])), may_shrink=True),
+    Column("REASON", "reason", is_optional=True),
+    Column("RUNS", "attempt_count", is_number=True, is_optional=True),
+    Column("DIED", lambda row: age(row["died_at"]), is_number=True, is_optional=True),
+    Column("ERROR", lambda row: one_line(error_text(row["last_error"], row["script"])), may_shrink=True),
 )
 
 ids_argument = click.argument("ids", metavar="ID…", type=id_type, nargs=-1)
@@ -238,14 +238,14 @@ def _print_letter(found: dict[str, Any]) -> None:
             ("reason", found["reason"]),
             ("accepted", local_clock(found["accepted_at"])),
             ("died", local_clock(found["died_at"])),
-            ("error", error_text(found["last_error"])),
+            ("error", error_text(found["last_error"], found["script"])),
             ("event", json.dumps(found["event"], ensure_ascii=False, indent=2)),
             ("edited", "the event is not the one that died" if found["is_edited"] else None),
         )
     )
     for attempt in found["attempts"]:
         click.echo(f"\nattempt {attempt['attempt']}  {local_clock(attempt['finished_at'])}")
-        click.echo(f"  {printable(error_text(attempt['error']))}")
+        click.echo(f"  {printable(error_text(attempt['error'], found['script']))}")
         for line in attempt["logs"]:
             fields = "" if line.get("fields") is None else f"  {compact_json(line['fields'])}"
             click.echo(printable(f"  {line['level'].upper():<5}  {line['message']}{fields}"))

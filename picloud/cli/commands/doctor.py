@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from picloud.cli.exit_codes import ExitCode
 from picloud.cli.help import example
-from picloud.cli.options import context_option, json_option, open_client, surroundings
+from picloud.cli.options import context_option, data_option, json_option, open_client, settings_with
 from picloud.cli.output import dim, note, print_json
 from picloud.errors import AuthenticationError, PiCloudError
 
@@ -24,23 +25,23 @@ _COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @example("picloud doctor", "picloud doctor --prove")
 @click.command()
 @click.option("--prove", is_flag=True, help="Show that everything that was ever accepted is accounted for.")
+@data_option
 @context_option
 @json_option
-def doctor(prove: bool, as_json: bool) -> None:
+def doctor(*, prove: bool, data: Path | None, as_json: bool) -> None:
     """Check this machine, or prove that nothing was lost.
 
     Configuration, versions, clock, disk, page size, and whether PostgreSQL, Redis and the
     server answer. Exits with 1 when something fails, or when the sum does not come out.
     """
-    fine = _prove(as_json=as_json) if prove else _check(as_json=as_json)
+    fine = _prove(as_json=as_json) if prove else _check(data, as_json=as_json)
     click.get_current_context().exit(ExitCode.OK if fine else ExitCode.FAILED)
 
 
-def _check(*, as_json: bool) -> bool:
+def _check(data: Path | None, *, as_json: bool) -> bool:
     from picloud.doctor import run_checks
-    from picloud.settings import load_settings
 
-    checks = [*run_checks(load_settings(surroundings().environ)), _check_server()]
+    checks = [*run_checks(settings_with(PICLOUD_DATA_DIR=data)), _check_server()]
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

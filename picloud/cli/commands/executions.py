@@ -30,11 +30,11 @@ _COLUMNS = (
     Column("APP", "app"),
     Column("SCRIPT", _script),
     Column("STATUS", "status"),
-    Column("FIRED BY", lambda row: row.get("trigger") or row["source"], may_shrink=True),
-    Column("RUNS", "attempts", is_number=True),
-    Column("TOOK", _took, is_number=True),
-    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
-    Column("ERROR", lambda row: one_line(error_text(row["error"])), may_shrink=True),
+    Column("FIRED BY", lambda row: row.get("trigger") or row["source"], may_shrink=True, is_optional=True),
+    Column("RUNS", "attempts", is_number=True, is_optional=True),
+    Column("TOOK", _took, is_number=True, is_optional=True),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True, is_optional=True),
+    Column("ERROR", lambda row: one_line(error_text(row["error"], row["script"])), may_shrink=True),
 )
 
 
@@ -88,7 +88,7 @@ def show_tree(client: Client, *, root_id: str, limit: int, as_json: bool) -> Non
         return
     for row in rows:
         indent = "  " * row["trigger_depth"]
-        error = one_line(error_text(row["error"]))
+        error = one_line(error_text(row["error"], row["script"]))
         click.echo(
             f"{indent}{row['id']}  {printable(_script(row))}  {status(row['status'])}  {_took(row)}"
             + (f"  {error}" if error else "")
@@ -111,7 +111,7 @@ def _print_execution(found: dict[str, Any]) -> None:
             ("operations", found.get("operations")),
             ("root", found["root_execution_id"] if found["root_execution_id"] != found["id"] else None),
             ("depth", found["trigger_depth"] or None),
-            ("error", error_text(found["error"])),
+            ("error", error_text(found["error"], found["script"])),
             ("result", _result(found)),
         )
     )

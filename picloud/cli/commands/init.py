@@ -11,9 +11,11 @@ from pathlib import Path
 import click
 
 from picloud.cli.help import example
+from picloud.cli.options import surroundings
 from picloud.cli.output import note
-from picloud.errors import ConfigurationError, ConflictError, InvalidInputError
+from picloud.errors import ConfigurationError, ConflictError, InvalidInputError, PiCloudError
 from picloud.manifest import wrong_app_name
+from picloud.profiles import load_profile
 
 
 @example("picloud init demo")
@@ -36,11 +38,15 @@ def init(directory: Path, name: str | None) -> None:
     _write(files)
     for path in files:
         click.echo(path)
-    note(
-        f"\nnext:\n  picloud deploy {directory}\n"
-        f"  curl http://127.0.0.1:8000/@{app}/hello/you      (the address `picloud up` prints)\n"
-        f"  picloud logs {app}"
-    )
+    note(f"\nnext:\n  picloud deploy {directory}\n  curl {_server_url()}/@{app}/hello/you\n  picloud logs {app}")
+
+
+def _server_url() -> str:
+    """The server a deploy would go to; that of a plain `picloud up` while none is known."""
+    try:
+        return load_profile(surroundings().environ).url
+    except PiCloudError:
+        return "http://127.0.0.1:8000"
 
 
 def _templates() -> Iterator[tuple[str, str]]:

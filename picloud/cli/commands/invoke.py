@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -42,17 +43,17 @@ def invoke(client: Client, *, app: str, script: str, data: str | None, is_async:
         click.echo(answer["execution_id"])
         note(f"accepted; `picloud executions show {answer['execution_id']}` tells how it ended")
     if not is_async:
-        _report(answer, as_json=as_json)
+        _report(answer, f"{app}/{script}", as_json=as_json)
 
 
-def _report(answer: dict[str, Any], *, as_json: bool) -> None:
+def _report(answer: dict[str, Any], script: str, *, as_json: bool) -> None:
     error = answer.get("error")
     code = exit_code_of_run(answer["status"], error_code(error))
     if code is ExitCode.OK:
         if not as_json:
             _print_result(answer.get("result"))
         return
-    what = error_text(error) or f"the execution is {answer['status']}"
+    what = error_text(error, script) or f"the execution is {answer['status']}"
     raise PiCloudError(
         printable(what),
         hint=f"`picloud logs --execution {answer['execution_id']}` shows what it logged",
@@ -62,6 +63,7 @@ def _report(answer: dict[str, Any], *, as_json: bool) -> None:
 
 def _print_result(result: Any) -> None:
     if isinstance(result, str):
-        click.echo(result)
+        # Byte for byte into a file or pipe; a terminal would obey what is in it.
+        click.echo(printable(result) if sys.stdout.isatty() else result)
     else:
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))

@@ -19,10 +19,10 @@ _COLUMNS = (
     Column("ID", "id", is_number=True),
     Column("NAME", "name", may_shrink=True),
     Column("KEY", lambda row: f"pic_…{row['last_four']}"),
-    Column("OF", "principal"),
+    Column("OF", "principal", is_optional=True),
     Column("STATE", _state),
-    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
-    Column("EXPIRES", lambda row: local_clock(row["expires_at"])[:16]),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True, is_optional=True),
+    Column("EXPIRES", lambda row: local_clock(row["expires_at"])[:16], is_optional=True),
 )
 
 

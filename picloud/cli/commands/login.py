@@ -70,7 +70,8 @@ def use_context(name: str) -> None:
 
 def _address(url: str) -> str:
     """The URL without what a person may have left out or pasted along."""
-    with_scheme = url if "://" in url else f"https://{url}"
+    is_near = url.startswith(("localhost", "127.", "[::1]"))
+    with_scheme = url if "://" in url else f"{'http' if is_near else 'https'}://{url}"
     try:
         parts = urlsplit(with_scheme)
         host = parts.hostname

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from picloud.cli.help import example
-from picloud.cli.options import json_option, surroundings
+from picloud.cli.options import data_option, json_option, settings_with
 from picloud.cli.output import note, print_json
 from picloud.errors import ConfigurationError
 
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 @example("picloud migrate --status")
 @click.command()
 @click.option("--status", "only_status", is_flag=True, help="Change nothing; exit 1 when something is missing.")
+@data_option
 @json_option
-def migrate(only_status: bool, as_json: bool) -> None:
+def migrate(*, only_status: bool, data: Path | None, as_json: bool) -> None:
     """Bring the database to the schema of this release.
 
     Safe to run from several machines at once. It never goes back.
     """
     from picloud import migrations
     from picloud.local.data_folder import with_running_servers
-    from picloud.settings import load_settings
 
-    url = with_running_servers(load_settings(surroundings().environ)).database_url
+    url = with_running_servers(settings_with(PICLOUD_DATA_DIR=data)).database_url
     if not url:
         raise ConfigurationError(
             "PICLOUD_DATABASE_URL is not set, and no `picloud up` is running here",

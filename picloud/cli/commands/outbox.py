@@ -22,9 +22,9 @@ _COLUMNS = (
     Column("APP", "app"),
     Column("SCRIPT", "script"),
     Column("STATE", _state),
-    Column("FIRED BY", lambda row: row["trigger"] or row["source"], may_shrink=True),
-    Column("RUNS", lambda row: f"{row['attempts']}/{row['max_attempts']}", is_number=True),
-    Column("AGE", lambda row: age(row["created_at"]), is_number=True),
+    Column("FIRED BY", lambda row: row["trigger"] or row["source"], may_shrink=True, is_optional=True),
+    Column("RUNS", lambda row: f"{row['attempts']}/{row['max_attempts']}", is_number=True, is_optional=True),
+    Column("AGE", lambda row: age(row["created_at"]), is_number=True, is_optional=True),
 )
 
 

@@ -6,7 +6,6 @@ not imported but looked up in the entry-point group ``picloud.processes``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import click
 
 from picloud.cli.help import example
-from picloud.cli.options import surroundings
+from picloud.cli.options import settings_with
 from picloud.errors import ConfigurationError
-from picloud.settings import Settings, load_settings
 
 GROUP = "picloud.processes"
 
@@ -28,7 +26,7 @@ def web() -> None:
 
     They answer the apps' routes and the control API on PICLOUD_BIND.
     """
-    _exit_with(_process("web")(_settings()))
+    _exit_with(_process("web")(settings_with()))
 
 
 @example("picloud relay")
@@ -38,7 +36,7 @@ def relay() -> None:
 
     It hands due work to the workers and looks after what was lost. Several may run at once.
     """
-    _exit_with(_process("relay")(_settings()))
+    _exit_with(_process("relay")(settings_with()))
 
 
 @example("picloud worker --processes 2 --threads 4")
@@ -51,17 +49,8 @@ def worker(processes: int | None, threads: int | None, no_sync: bool) -> None:
 
     Ctrl-C or SIGTERM lets running scripts end and hands the rest back.
     """
-    settings = _settings()
-    settings = dataclasses.replace(
-        settings,
-        worker_processes=settings.worker_processes if processes is None else processes,
-        worker_threads=settings.worker_threads if threads is None else threads,
-    )
+    settings = settings_with(PICLOUD_WORKER_PROCESSES=processes, PICLOUD_WORKER_THREADS=threads)
     _exit_with(_process("worker")(settings, takes_sync=not no_sync))
-
-
-def _settings() -> Settings:
-    return load_settings(surroundings().environ)
 
 
 def _process(name: str) -> Callable[..., Any]:

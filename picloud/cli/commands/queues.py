@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from picloud.cli.client import Client, api_path
 from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, surroundings
-from picloud.cli.output import Column, dim, draw_table, plain_table, print_json
+from picloud.cli.output import Column, dim, print_json, table, terminal_width
 from picloud.cli.text import duration, printable
-
-if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
 
 _LOOK_AGAIN_SECONDS = 1.0
 
@@ -53,7 +50,7 @@ def queues(client: Client, *, app: str | None, watch: bool, as_json: bool) -> No
         _watch(client, app)
     else:
         while True:
-            _print(client, app)
+            click.echo(_shown(client, app, terminal_width()))
             if not watch:
                 return
             surroundings().pause(_LOOK_AGAIN_SECONDS)
@@ -65,38 +62,26 @@ def _read(client: Client, app: str | None) -> dict[str, Any]:
     return found
 
 
-def _print(client: Client, app: str | None) -> None:
+def _shown(client: Client, app: str | None, width: int | None) -> str:
+    """The table, and below it the workers, the broker and what failed."""
     found = _read(client, app)
-    if found["apps"]:
-        click.echo(plain_table(found["apps"], _COLUMNS))
-        click.echo("")
-    for line in _lines(found, client.get("/system/stats")):
-        click.echo(line)
+    waiting = [table(found["apps"], _COLUMNS, width), ""] if found["apps"] else ["nothing waits and nothing runs"]
+    return "\n".join([*waiting, *_lines(found, client.get("/system/stats"))])
 
 
 def _watch(client: Client, app: str | None) -> None:
     """The same, refreshed in place until Ctrl-C."""
     from rich.live import Live
-
-    with Live(_drawn(client, app), auto_refresh=False, screen=True) as live:
-        while True:
-            surroundings().pause(_LOOK_AGAIN_SECONDS)
-            live.update(_drawn(client, app), refresh=True)
-
-
-def _drawn(client: Client, app: str | None) -> Group:
-    from rich.console import Group
     from rich.text import Text
 
-    found = _read(client, app)
-    table: list[RenderableType] = [draw_table(found["apps"], _COLUMNS), Text("")] if found["apps"] else []
-    return Group(*table, *(Text.from_ansi(line) for line in _lines(found, client.get("/system/stats"))))
+    with Live(auto_refresh=False, screen=True) as live:
+        while True:
+            live.update(Text.from_ansi(_shown(client, app, live.console.width)), refresh=True)
+            surroundings().pause(_LOOK_AGAIN_SECONDS)
 
 
 def _lines(found: dict[str, Any], stats: dict[str, Any]) -> list[str]:
-    """What stands below the table: nothing waiting, the workers, the broker, what failed."""
-    waiting = [] if found["apps"] else ["nothing waits and nothing runs"]
-    return [*waiting, *_worker_lines(found["workers"]), _broker_line(found["broker"]), *_failure_lines(stats)]
+    return [*_worker_lines(found["workers"]), _broker_line(found["broker"]), *_failure_lines(stats)]
 
 
 def _worker_lines(workers: Sequence[dict[str, Any]]) -> list[str]:

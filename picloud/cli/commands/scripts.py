@@ -17,16 +17,16 @@ _COLUMNS = (
     Column("APP", "app"),
     Column("NAME", "name"),
     Column("VERSION", "version", is_number=True),
-    Column("TIMEOUT", lambda row: duration(row["timeout_seconds"]), is_number=True),
+    Column("TIMEOUT", lambda row: duration(row["timeout_seconds"]), is_number=True, is_optional=True),
     Column("CHANGED", lambda row: age(row["updated_at"]), is_number=True),
-    Column("BY", "updated_by", may_shrink=True),
+    Column("BY", "updated_by", may_shrink=True, is_optional=True),
 )
 _VERSION_COLUMNS = (
     Column("", lambda row: "*" if row["is_current"] else ""),
     Column("VERSION", "version", is_number=True),
     Column("SHA256", lambda row: row["sha256"][:12]),
     Column("AGE", lambda row: age(row["created_at"]), is_number=True),
-    Column("BY", "created_by", may_shrink=True),
+    Column("BY", "created_by", may_shrink=True, is_optional=True),
 )
 
 

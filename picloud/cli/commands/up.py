@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from picloud.cli.help import example
-from picloud.cli.options import surroundings
+from picloud.cli.options import data_option, settings_with
 
 
 @example("picloud up --data ./data --bind 127.0.0.1:9000")
 @click.command()
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep everything here.")
+@data_option
 @click.option("--bind", metavar="HOST:PORT", help="Listen here.  [default: 127.0.0.1:8000]")
 @click.option("--workers", type=click.IntRange(min=0), metavar="N", help="Worker processes; 0: one for every core.")
 def up(data: Path | None, bind: str | None, workers: int | None) -> None:
@@ -22,9 +22,6 @@ def up(data: Path | None, bind: str | None, workers: int | None) -> None:
     name servers. Ctrl-C stops everything in order.
     """
     from picloud.local.up import run_up
-    from picloud.settings import load_settings
 
-    given = {"PICLOUD_DATA_DIR": data, "PICLOUD_BIND": bind, "PICLOUD_WORKER_PROCESSES": workers}
-    # As environment, so that an option is checked by the rules of its setting.
-    environ = {**surroundings().environ, **{name: str(value) for name, value in given.items() if value is not None}}
-    click.get_current_context().exit(run_up(load_settings(environ), echo=click.echo))
+    settings = settings_with(PICLOUD_DATA_DIR=data, PICLOUD_BIND=bind, PICLOUD_WORKER_PROCESSES=workers)
+    click.get_current_context().exit(run_up(settings, echo=click.echo))

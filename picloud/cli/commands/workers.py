@@ -13,14 +13,14 @@ from picloud.cli.text import age
 COLUMNS = (
     Column("ID", "id"),
     Column("HOST", "host"),
-    Column("PID", "pid", is_number=True),
+    Column("PID", "pid", is_number=True, is_optional=True),
     Column("STATUS", "status"),
     Column("RUNNING", lambda row: f"{row['running']}/{row['threads']}", is_number=True),
-    Column("TAKES", lambda row: "all" if row["takes_sync"] else "async"),
-    Column("AVERAGE RUN", lambda row: f"{row['run_ms']:.1f} ms", is_number=True),
+    Column("TAKES", lambda row: "all" if row["takes_sync"] else "async", is_optional=True),
+    Column("AVERAGE RUN", lambda row: f"{row['run_ms']:.1f} ms", is_number=True, is_optional=True),
     Column("BEAT", lambda row: age(row["beat_at"]), is_number=True),
-    Column("UP", lambda row: age(row["started_at"]), is_number=True),
-    Column("RELEASE", "release"),
+    Column("UP", lambda row: age(row["started_at"]), is_number=True, is_optional=True),
+    Column("RELEASE", "release", is_optional=True),
 )
 
 
