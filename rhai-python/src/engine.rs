@@ -16,6 +16,7 @@ use crate::host::{self, TemplateSlot};
 use crate::limits::Limits;
 use crate::resolver::Resolver;
 use crate::run::Run;
+use crate::scope::Scope as PyScope;
 use crate::script::{Script, ScriptBody};
 use crate::{guard, stdlib};
 
@@ -158,23 +159,18 @@ impl Template {
         engine
     }
 
-    /// Compiles a source. `constants` are names that will exist; only strict mode asks.
-    pub fn compile(&self, source: &str, name: &str, constants: &[String], is_expression: bool) -> Result<AST, Refusal> {
+    /// Compiles a source. `scope` has what will exist: constants in it are folded into the script.
+    pub fn compile(&self, source: &str, name: &str, scope: &Scope, is_expression: bool) -> Result<AST, Refusal> {
         if source.len() > self.limits.max_source_bytes {
             return Err(Refusal::TooLong(source.len()));
         }
         let mut engine = self.bare(&self.limits);
         engine.set_strict_variables(self.strict_variables);
         guard::watch(&mut engine);
-        // As variables, not as constants: the optimizer would put the value of a constant in its place.
-        let mut scope = Scope::new();
-        for constant in constants {
-            scope.push_dynamic(constant.as_str(), Dynamic::UNIT);
-        }
         let compiled = if is_expression {
-            engine.compile_expression_with_scope(&scope, source)
+            engine.compile_expression_with_scope(scope, source)
         } else {
-            engine.compile_with_scope(&scope, source)
+            engine.compile_with_scope(scope, source)
         };
         let mut ast = compiled.map_err(Refusal::Parse)?;
         ast.set_source(name);
@@ -233,18 +229,23 @@ impl PyEngine {
         Ok(Self { template, limits: limits.unbind() })
     }
 
-    #[pyo3(signature = (source, *, name = "script", constants = None, expression = false))]
+    #[pyo3(signature = (source, *, name = "script", constants = None, scope = None, expression = false))]
     fn compile(
         &self,
         py: Python<'_>,
         source: &str,
         name: &str,
         constants: Option<&Bound<'_, PyAny>>,
+        scope: Option<&Bound<'_, PyScope>>,
         expression: bool,
     ) -> PyResult<Script> {
-        let constants = strings(constants)?;
+        let mut known = scope.map_or_else(|| Ok(Scope::new()), |scope| scope.get().lock().map(|scope| scope.clone()))?;
+        for constant in strings(constants)? {
+            // As variables, not as constants: the optimizer would put the value of a constant in its place.
+            known.push_dynamic(constant, Dynamic::UNIT);
+        }
         let template = &self.template;
-        let compiled = py.detach(|| template.compile(source, name, &constants, expression));
+        let compiled = py.detach(|| template.compile(source, name, &known, expression));
         let ast = compiled.map_err(|refusal| {
             refusal.failure(&template.limits, name).into_exception(py, None)
         })?;

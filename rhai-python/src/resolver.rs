@@ -53,7 +53,7 @@ impl Resolver {
             None => Err(missing()),
             Some(Fetched::Compiled(ast)) => Ok(ast),
             Some(Fetched::Source(source)) => {
-                self.template.compile(&source, path, &[], false).map_err(|refusal| refused(refusal, path, position))
+                self.template.compile(&source, path, &Scope::new(), false).map_err(|refusal| refused(refusal, path, position))
             }
         }
     }

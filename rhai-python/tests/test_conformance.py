@@ -89,8 +89,7 @@ def perform(case: dict[str, Any], scope: rhai.Scope) -> Any:
         action = {"scope.push": scope.push, "scope.push_constant": scope.push_constant, "scope.set_value": scope.set}
         action[api](name, plain(value))
         return None
-    names = scope.names()
-    script = engine_for(case).compile(case["script"], expression=api.endswith("expression"), constants=names)
+    script = engine_for(case).compile(case["script"], expression=api.endswith("expression"), scope=scope)
     return script.run(scope=scope) if api in ("eval", "run", "eval_expression") else None
 
 

@@ -230,7 +230,13 @@ class Engine:
     @property
     def limits(self) -> Limits: ...
     def compile(
-        self, source: str, *, name: str = "script", constants: Iterable[str] | None = None, expression: bool = False
+        self,
+        source: str,
+        *,
+        name: str = "script",
+        constants: Iterable[str] | None = None,
+        scope: Scope | None = None,
+        expression: bool = False,
     ) -> Script:
         """Compile a source.
 
@@ -238,6 +244,7 @@ class Engine:
             source: the text.
             name: for messages, and for the resolver.
             constants: names that runs will provide; needed with ``strict_variables`` only.
+            scope: variables that will exist; constants in it become part of the script.
             expression: accept a single expression and nothing else.
 
         Raises:
