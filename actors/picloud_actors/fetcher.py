@@ -54,7 +54,7 @@ class Fetcher(threading.Thread):
         self._pop_script = self._client.register_script(broker.script("pop"))
         self._is_stopping = threading.Event()
         self._is_busy = False
-        self._said_alive_at = -IDLE_BLOCK_SECONDS
+        self._said_alive_at = -float(IDLE_BLOCK_SECONDS)
         self.dropped_messages = 0
         self.stale_rows = 0
 
@@ -189,9 +189,9 @@ class Fetcher(threading.Thread):
         while not self._is_stopping.is_set():
             try:
                 connection = self._database.get()
-                if was_down:
-                    self._hand_back_strays(connection)
                 rows = begin(connection, self._worker, pairs, self._workload.speed.run_ms)
+                if was_down:
+                    self._hand_back_strays(connection, rows)
                 self._sources.load(connection, {(row.script_id, row.version) for row in rows})
                 return rows
             except psycopg.Error as error:
@@ -203,9 +203,12 @@ class Fetcher(threading.Thread):
                 self._is_stopping.wait(next(waits))
         return []
 
-    def _hand_back_strays(self, connection: psycopg.Connection[Any]) -> None:
-        """A begin whose answer was lost may have committed: such rows are ours and we never knew."""
-        held = {identifier for identifier, _ in self._workload.held()}
+    def _hand_back_strays(self, connection: psycopg.Connection[Any], begun: list[BegunRow]) -> None:
+        """A begin whose answer was lost may have committed: such rows are ours and we never knew.
+
+        Looked for after the begin that did answer: its row locks waited for the other one's end.
+        """
+        held = {identifier for identifier, _ in self._workload.held()} | {row.id for row in begun}
         strays = [row for row in held_by(connection, self._worker.id) if row.id not in held]
         if strays:
             settle(connection, [Settlement(row.id, row.token, "handed_back") for row in strays])
