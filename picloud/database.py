@@ -71,8 +71,11 @@ def connection_options(name: str) -> dict[str, Any]:
     }
 
 
-def backoff_seconds(first: float = 0.05, most: float = 2.0) -> Iterator[float]:
-    """Waits between tries during an outage: doubling, capped, with jitter so that a fleet does not return as one."""
+def backoff_seconds(first: float = 0.05, most: float = 0.5) -> Iterator[float]:
+    """Waits between tries during an outage: doubling, capped, with jitter so that a fleet does not return as one.
+
+    The cap is short: what waits must run within two seconds once the server answers.
+    """
     delay = first
     while True:
         yield delay * random.uniform(0.7, 1.3)

@@ -27,7 +27,7 @@ from picloud.relay import retention, sweeps
 from picloud.relay.grouping import ClaimedRow, group
 from picloud.relay.lanes import Lane, LaneBook
 from picloud.relay.publisher import EpochLostError, Publisher
-from picloud.relay.window import MOST_PAYLOAD_BYTES, MOST_ROWS, Capacity, wait_seconds
+from picloud.relay.window import MOST_PAYLOAD_BYTES, MOST_ROWS, SHORTEST_WAIT_SECONDS, Capacity, wait_seconds
 from picloud.settings import Settings
 
 _SQL = Queries("relay")
@@ -47,9 +47,10 @@ class _Discovery:
     at: float = -1e9
     took: float = 0.0
 
-    def is_due(self, now: float, *, at_once: bool) -> bool:
+    def due_in(self, now: float, *, at_once: bool) -> float:
+        """Seconds until the next one may be made; 0 or less: now."""
         pause = max(0.0 if at_once else _DISCOVERY_SECONDS, self.took / _DISCOVERY_SHARE)
-        return now - self.at >= pause
+        return self.at + pause - now
 
 
 class Relay:
@@ -73,7 +74,8 @@ class Relay:
         self._seen_connections = 0
         self._swept_at = self._epoch_checked_at = self._days_made_at = -1e9
         self._is_first_round = True
-        self._was_woken = True
+        #: Somebody said that there is something new, and no discovery has been made since.
+        self._has_news = True
 
     def round(self) -> float:
         """Claim and publish once.
@@ -93,13 +95,13 @@ class Relay:
             )
         self._housekeeping(connection, capacity, busy=bool(claimed))
         if claimed:
-            self._was_woken = False
             return 0.0
         return self._pause(connection, capacity)
 
     def wait(self, seconds: float) -> None:
         """Block until woken."""
-        self._was_woken = self._publisher.wait(seconds) or seconds >= 1.0
+        if self._publisher.wait(seconds) or seconds >= 1.0:
+            self._has_news = True
 
     def _connection(self) -> Connection[Any]:
         connection = self._database.get()
@@ -146,7 +148,7 @@ class Relay:
 
     def _claim(self, connection: Connection[Any], capacity: Capacity) -> list[Any]:
         now = self._clock()
-        if self._discovery.is_due(now, at_once=self._was_woken):
+        if self._discovery.due_in(now, at_once=self._has_news) <= 0:
             self._discover(connection)
         lanes = self._lanes.in_turn()
         if not lanes:
@@ -177,6 +179,7 @@ class Relay:
             self._lanes.discovered([], dt.datetime.now(dt.UTC))
         finished = self._clock()
         self._discovery = _Discovery(finished, finished - started)
+        self._has_news = False
 
     def _lane_parameters(self, lanes: list[Lane]) -> dict[str, object]:
         return {
@@ -221,7 +224,8 @@ class Relay:
             sweeps.sweep_published(connection, self._publisher)
         if capacity.running:
             database_now = fetch(connection, "select now() as now", {})[0].now
-            if self._guard.may_judge(database_now, now):
+            # Both clocks are read side by side: what the sweeps before took is no step of either.
+            if self._guard.may_judge(database_now, self._clock()):
                 sweeps.sweep_workers(connection, self._publisher)
         if not busy and now - self._days_made_at >= _MAKE_DAYS_SECONDS:
             self._days_made_at = now
@@ -242,7 +246,11 @@ class Relay:
             and not self._publisher.ask_for_room()
         ):
             return 0.05  # the lists are empty: the rows are being begun this very moment
-        return wait_seconds(capacity, until)
+        seconds = wait_seconds(capacity, until)
+        if self._has_news and capacity.room():
+            # The wake came too soon after the last discovery: whom it was for is still unknown.
+            seconds = min(seconds, max(SHORTEST_WAIT_SECONDS, self._discovery.due_in(self._clock(), at_once=True)))
+        return seconds
 
 
 def _claimed(row: Any) -> ClaimedRow:

@@ -47,8 +47,8 @@ class Capacity:
         return max(0, self.window() - self.published)
 
 
-#: Longest silence. A writer may die between its commit and its wake: this bounds the damage.
-LONGEST_WAIT_SECONDS = 5.0
+#: Longest silence. A writer may die between its commit and its wake: its row runs within five seconds.
+LONGEST_WAIT_SECONDS = 4.5
 #: While anything is published its loss in Redis must be noticed within two seconds.
 PUBLISHED_WAIT_SECONDS = 1.0
 #: For Redis a timeout of 0 is for ever; and due rows that wait for room must not spin.
