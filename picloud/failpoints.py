@@ -1,36 +1,64 @@
 """Places where a test may make a process fail, as a crash at that very line would.
 
-``PICLOUD_FAILPOINT=relay.claimed:kill`` kills the process with SIGKILL when it
-gets there; ``name:kill:3`` the third time; ``name:stop`` stops it (SIGSTOP)
-instead. Without the variable a failpoint is one comparison.
+``PICLOUD_FAILPOINT=NAME[@SUBJECT]:VERB[:NTH[:ONCE]]``
+
+- ``relay.claimed:kill`` kills the process with SIGKILL when it gets there;
+- ``relay.claimed:kill:3`` the third time; ``relay.claimed:stop`` stops it (SIGSTOP) instead;
+- ``worker.running@ID:kill`` only where it deals with that execution;
+- ``worker.begun:kill:1:/tmp/once`` only if that file can be made: a process that is started
+  again with the same environment goes on.
+
+Without the variable a failpoint is one comparison.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 
 
-class _Failpoint:
-    """The one point that is armed in this process, if any."""
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    name: str
+    subject: str
+    verb: str
+    nth: int
+    once: str
 
-    name: str | None = None
-    verb = "kill"
-    nth = 1
-    passed = 0
+
+_armed: _Armed | None = None
+_passed = 0
 
 
 def arm_from_environment() -> None:
     """Read ``PICLOUD_FAILPOINT``; called once by each process' entry point."""
-    name, _, action = os.environ.get("PICLOUD_FAILPOINT", "").partition(":")
-    if name:
-        verb, _, nth = (action or "kill").partition(":")
-        _Failpoint.name, _Failpoint.verb, _Failpoint.nth = name, verb, int(nth or 1)
+    global _armed  # noqa: PLW0603 - one per process, like the environment it comes from
+    place, *how = os.environ.get("PICLOUD_FAILPOINT", "").split(":", 3)
+    if place:
+        name, _, subject = place.partition("@")
+        verb, nth, once = (*how, *("kill", "1", "")[len(how) :])
+        _armed = _Armed(name, subject, verb, int(nth), once)
 
 
-def failpoint(name: str) -> None:
-    """Fail here if this point is armed."""
-    if _Failpoint.name == name:
-        _Failpoint.passed += 1
-        if _Failpoint.passed == _Failpoint.nth:
-            os.kill(os.getpid(), signal.SIGSTOP if _Failpoint.verb == "stop" else signal.SIGKILL)
+def failpoint(name: str, subject: object = None) -> None:
+    """Fail here if this point is armed, for this subject if it names one."""
+    if _armed is not None and _armed.name == name and (not _armed.subject or _armed.subject == str(subject)):
+        _reached(_armed)
+
+
+def _reached(armed: _Armed) -> None:
+    global _passed  # noqa: PLW0603 - as above
+    _passed += 1
+    if _passed == armed.nth and _is_first(armed.once):
+        os.kill(os.getpid(), signal.SIGSTOP if armed.verb == "stop" else signal.SIGKILL)
+
+
+def _is_first(once: str) -> bool:
+    if not once:
+        return True
+    try:
+        os.close(os.open(once, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True

@@ -85,6 +85,12 @@ class Board:
         """Written right after a script ended."""
         _COUNT.pack_into(self._map, _slot_offset(thread), 0)
 
+    def nothing_runs(self) -> None:
+        """No thread is to blame for what comes next."""
+        for thread in range(self._threads):
+            self.thread_is_idle(thread)
+        self.flushing(())
+
     def popped(self, pairs: Sequence[tuple[UUID, int]]) -> None:
         """What was popped and is not begun; an empty sequence clears it."""
         offset = _popped_offset(self._threads)

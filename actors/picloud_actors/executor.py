@@ -54,8 +54,8 @@ class Executor:
         self._threads = threading.local()
         self._thread_count = 0
         self._lock = threading.Lock()
-        self._cancels: dict[UUID, Any] = {}
-        self._cancelled: set[UUID] = set()
+        self._cancels: dict[tuple[UUID, int], Any] = {}
+        self._cancelled: frozenset[tuple[UUID, int]] = frozenset()
         self._is_aborting = False
 
     def execute(self, key: str) -> None:
@@ -63,9 +63,8 @@ class Executor:
         if not key:
             return
         identifier = UUID(hex=key)
-        assignment = self._workload.assignment(identifier)
         try:
-            for row in assignment.rows:
+            while row := self._workload.next_row(identifier):
                 self._flusher.put(self._finish(row))
         finally:
             self._workload.done(identifier)
@@ -104,7 +103,7 @@ class Executor:
             self._runner.prepare(version, row.script_name, source)
         cancel = self._started(row)
         try:
-            failpoint("worker.running")
+            failpoint("worker.running", row.id)
             return self._runner.run(version, _run_of(row, payload[0], payload[1]), limits, cancel)
         finally:
             self._ended(row)
@@ -116,8 +115,8 @@ class Executor:
     def _started(self, row: BegunRow) -> Any:
         cancel = new_cancel_token()
         with self._lock:
-            self._cancels[row.id] = cancel
-            if row.id in self._cancelled:
+            self._cancels[row.id, row.token] = cancel
+            if (row.id, row.token) in self._cancelled:
                 cancel.cancel()
         self._board.thread_runs(self._thread_number(), row.id, row.timeout_ms)
         return cancel
@@ -125,8 +124,7 @@ class Executor:
     def _ended(self, row: BegunRow) -> None:
         self._board.thread_is_idle(self._thread_number())
         with self._lock:
-            self._cancels.pop(row.id, None)
-            self._cancelled.discard(row.id)
+            self._cancels.pop((row.id, row.token), None)
 
     def _thread_number(self) -> int:
         number: int | None = getattr(self._threads, "number", None)
@@ -136,14 +134,19 @@ class Executor:
                 self._thread_count += 1
         return number
 
-    def cancel(self, ids: frozenset[UUID]) -> None:
-        """Stop runs that are no longer ours: cancelled, or taken over."""
+    def cancel(self, pairs: frozenset[tuple[UUID, int]]) -> None:
+        """Stop runs that are no longer ours: cancelled, or taken over.
+
+        By id and token: a run that failed a moment ago may be begun here again under a new one.
+
+        Args:
+            pairs: all that the last heartbeat heard of; what it heard before is forgotten.
+        """
         with self._lock:
-            for identifier in ids:
-                if cancel := self._cancels.get(identifier):
+            self._cancelled = pairs
+            for pair in pairs:
+                if cancel := self._cancels.get(pair):
                     cancel.cancel()
-                else:
-                    self._cancelled.add(identifier)
 
     def abort(self) -> None:
         """Stop everything that runs; async rows go back unspent."""

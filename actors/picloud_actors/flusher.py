@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -40,6 +41,12 @@ MOST_BYTES = 4 * 1024 * 1024
 _REPORT_SECONDS = 1.0
 
 
+#: How long a flusher that was told to stop waits for a PostgreSQL that is away.
+_STOPPING_SECONDS = 5.0
+
+_REJECTED = "effects_rejected"
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A run that has ended, with what its caller is told once it is committed."""
@@ -63,6 +70,7 @@ class Flusher(threading.Thread):
         self._queue: deque[Finished] = deque()
         self._changed = threading.Condition()
         self._is_stopping = False
+        self._give_up_at = math.inf
         self._run_ms: dict[int, float] = {}
         self._reported_at = 0.0
 
@@ -79,19 +87,24 @@ class Flusher(threading.Thread):
             self.put(Finished(row, Settlement(row.id, row.token, "handed_back")))
 
     def stop(self) -> None:
-        """End once everything handed over is settled."""
+        """End once everything handed over is settled, or PostgreSQL has not answered for a while."""
         with self._changed:
             self._is_stopping = True
+            self._give_up_at = time.monotonic() + _STOPPING_SECONDS
             self._changed.notify()
 
     def run(self) -> None:
         while batch := self._next_batch():
             try:
                 self._flush(batch)
-            except Exception:  # noqa: BLE001  # the edge of the thread
+            except Exception as error:  # noqa: BLE001  # the edge of the thread
+                if self._is_stopping and is_outage(error):
+                    _LOG.warning("%d runs could not be settled: %s", len(batch), str(error).strip())
+                    return  # still held: whoever settles this process' rows finds them
                 # The edge of the thread. The rows stay ours until their deadline; the process must
                 # go on settling the others.
                 _LOG.exception("a flush of %d runs failed", len(batch))
+                self._board.flushing(())
                 self._workload.settled(finished.row.id for finished in batch)
 
     def _next_batch(self) -> list[Finished]:
@@ -130,17 +143,36 @@ class Flusher(threading.Thread):
                         connection, [finished.settlement for finished in batch], may_lag=may_lag
                     )
                 )
-                return {each.id: each for each in settled}, batch
+                verdicts = {each.id: each for each in settled}
+                if is_down:
+                    verdicts |= self._look_again([each for each in batch if verdicts[each.row.id].verdict == "lost"])
+                return verdicts, batch
             except psycopg.Error as error:
                 if not is_outage(error):
                     return self._settle_halves(batch, error)
                 if not is_down:
                     _LOG.warning("waiting for PostgreSQL to settle %d runs: %s", len(batch), str(error).strip())
                 is_down = True
+                if time.monotonic() > self._give_up_at:
+                    raise
                 time.sleep(next(waits))
+
+    def _look_again(self, lost: list[Finished]) -> dict[UUID, Settled]:
+        """Ask once more about runs that seem to be somebody else's after an outage.
+
+        The try before may have committed while this one waited for its row locks: this one's
+        snapshot was older than that commit, a new one sees it.
+        """
+        if not lost:
+            return {}
+        settled = self._database.run(lambda connection: settle(connection, [each.settlement for each in lost]))
+        return {each.id: each for each in settled}
 
     def _settle_halves(self, batch: list[Finished], error: psycopg.Error) -> tuple[dict[UUID, Settled], list[Finished]]:
         if len(batch) == 1:
+            if batch[0].settlement.reason == _REJECTED:
+                _LOG.error("execution %s cannot even be stored as refused: %s", batch[0].row.id, str(error).strip())
+                return {}, batch  # its deadline ends it
             return self._settle([_rejected(batch[0], error)])
         middle = len(batch) // 2
         first, first_batch = self._settle(batch[:middle])
@@ -199,12 +231,12 @@ class Flusher(threading.Thread):
 def _rejected(finished: Finished, error: psycopg.Error) -> Finished:
     """The failure of a run whose outcome PostgreSQL refuses to store."""
     _LOG.error("the effects of execution %s were refused: %s", finished.row.id, str(error).strip())
-    document = {"code": "effects_rejected", "message": "what this run did cannot be stored", "sqlstate": error.sqlstate}
+    document = {"code": _REJECTED, "message": "what this run did cannot be stored", "sqlstate": error.sqlstate}
     settlement = Settlement(
         finished.row.id,
         finished.row.token,
         "rejected",
-        reason="effects_rejected",
+        reason=_REJECTED,
         error=json.dumps(document).encode(),
         run_us=finished.settlement.run_us,
         version=finished.row.version,

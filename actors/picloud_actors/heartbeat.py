@@ -76,9 +76,10 @@ class Heartbeat(threading.Thread):
             self._executor.abort()
 
     def _beat(self) -> None:
+        held = self._workload.held()
         try:
             answer = self._database.run(
-                lambda connection: beat(connection, self._worker.id, self._workload.held(), self._workload.speed.run_ms)
+                lambda connection: beat(connection, self._worker.id, held, self._workload.speed.run_ms)
             )
             if not answer.is_known:
                 self._database.run(lambda connection: register(connection, self._worker))
@@ -87,8 +88,7 @@ class Heartbeat(threading.Thread):
                 _LOG.exception("a heartbeat failed")
             return
         self._beaten_at = time.monotonic()
-        if answer.lost:
-            self._executor.cancel(answer.lost)
+        self._executor.cancel(frozenset(pair for pair in held if pair[0] in answer.lost))
         if answer.is_too_old:
             _LOG.error("the database wants newer workers: this one begins nothing more; upgrade it")
         if answer.is_draining or answer.is_too_old:

@@ -145,7 +145,12 @@ class WorkerRuntime:
         self._fetcher.close()
         self._flusher.close()
         self._reads.close()
-        self._board.remove()
+        if self._workload.is_idle():
+            self._board.remove()
+        else:
+            # Left for the parent, who hands back what is still held. Scripts that would not stop
+            # killed nobody: they are not charged.
+            self._board.nothing_runs()
 
     def _stop_threads(self) -> None:
         for thread in self._transport.workers:
@@ -155,7 +160,7 @@ class WorkerRuntime:
 
     def _say_goodbye(self) -> None:
         if not self._workload.is_idle():
-            return  # the parent settles what is left, from the board
+            return
         database = self._database("worker")
         try:
             database.run(lambda connection: forget(connection, self._worker.id))

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -31,7 +31,7 @@ import psycopg
 from picloud import broker, systemd
 from picloud.broker import Reply
 from picloud.database import Reconnecting
-from picloud.outbox.run_rows import Settlement, forget, held_by, settle, unpublish
+from picloud.outbox.run_rows import HeldRow, Settlement, forget, held_by, settle, unpublish
 from picloud.settings import Settings
 from picloud_actors.board import Evidence, read_running, take_evidence
 
@@ -58,7 +58,31 @@ class _Child:
     worker_id: UUID
     board: Path
     started_at: float
-    condemned: frozenset[UUID] = field(default_factory=frozenset)
+    condemned: frozenset[UUID] = field(default_factory=frozenset[UUID])
+    is_ended_by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """A worker process that ended without signing off.
+
+    Attributes:
+        condemned: runs for whose sake the watchdog killed it: proven guilty.
+        is_ended_by_us: somebody would not wait for its end; no run is to blame.
+    """
+
+    evidence: Evidence
+    condemned: frozenset[UUID] = frozenset()
+    is_ended_by_us: bool = False
+
+    def suspects(self, held: Iterable[UUID]) -> frozenset[UUID]:
+        """Who may have killed it, of those it still held: what was committed had ended well."""
+        if self.is_ended_by_us and not self.condemned:
+            return frozenset()
+        return frozenset(self.condemned or self.evidence.suspects()) & frozenset(held)
+
+    def is_proven(self, suspects: frozenset[UUID]) -> bool:
+        return bool(self.condemned) or len(suspects) == 1
 
 
 class WorkerParent:
@@ -70,7 +94,7 @@ class WorkerParent:
         self._id = uuid.uuid4()
         self._boards = boards_folder(settings.database_url)
         self._children: dict[int, _Child] = {}
-        self._unsettled: list[tuple[Evidence, frozenset[UUID]]] = []
+        self._unsettled: list[_Death] = []
         self._due: list[float] = []
         self._pause = 0.0
         self._database = Reconnecting(settings.database_url, name="worker-parent")
@@ -79,14 +103,14 @@ class WorkerParent:
     def run(self) -> int:
         """Supervise until SIGTERM and the last process has drained."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        self._unsettled += [(evidence, frozenset()) for evidence in left_behind(self._boards)]
+        self._unsettled += [_Death(evidence) for evidence in left_behind(self._boards)]
         count = self._settings.worker_processes or os.cpu_count() or 1
         for _ in range(count):
             self._start_child()
         systemd.notify("READY=1", f"STATUS={count} worker processes")
         while self._children or not self._is_stopping:
             systemd.notify("WATCHDOG=1")
-            received = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
+            received = signal.sigtimedwait(_SIGNALS, self._look_again_in())
             if received is not None and received.si_signo != signal.SIGCHLD:
                 self._stop(received.si_signo)
             self._reap()
@@ -133,6 +157,7 @@ class WorkerParent:
         systemd.notify("STOPPING=1")
         _LOG.info("stopping on %s", signal.Signals(number).name)
         for child in self._children.values():
+            child.is_ended_by_us = how == signal.SIGKILL
             os.kill(child.pid, how)
 
     def _reap(self) -> None:
@@ -145,7 +170,7 @@ class WorkerParent:
         code = os.waitstatus_to_exitcode(status)
         evidence = take_evidence(child.board)
         if evidence:
-            self._unsettled.append((evidence, child.condemned))
+            self._unsettled.append(_Death(evidence, child.condemned, child.is_ended_by_us))
             child.board.unlink(missing_ok=True)
         if self._is_stopping:
             return
@@ -159,6 +184,10 @@ class WorkerParent:
             "worker process %d ended with %s; another one starts in %.1f s", child.pid, _exit_text(code), self._pause
         )
         self._due.append(time.monotonic() + self._pause)
+
+    def _look_again_in(self) -> float:
+        """Seconds until something has to be looked at, signals aside."""
+        return max(0.0, min([_LOOK_SECONDS, *(due - time.monotonic() for due in self._due)]))
 
     def _restart_due(self) -> None:
         now = time.monotonic()
@@ -178,41 +207,25 @@ class WorkerParent:
 
     def _settle_crashes(self) -> None:
         """Settle what dead processes held; kept until PostgreSQL answers."""
-        for entry in list(self._unsettled):
+        for death in list(self._unsettled):
             try:
-                settle_crash(self._database, self._settings.redis_url, *entry)
+                settle_death(self._database, self._settings.redis_url, death)
             except psycopg.Error as error:
                 _LOG.warning("cannot settle a dead worker's rows yet: %s", str(error).strip())
                 self._database.close()
                 return
-            self._unsettled.remove(entry)
+            self._unsettled.remove(death)
 
 
-def settle_crash(database: Reconnecting, redis_url: str, evidence: Evidence, condemned: frozenset[UUID]) -> None:
-    """Give back, mark or charge everything a dead process held.
-
-    Args:
-        condemned: runs whose process the watchdog killed: proven guilty.
-    """
-    suspects = frozenset(condemned or evidence.suspects())
-    is_proven = bool(condemned) or len(suspects) == 1
+def settle_death(database: Reconnecting, redis_url: str, death: _Death) -> None:
+    """Give back, mark or charge everything a dead process held."""
+    evidence = death.evidence
     error = {"code": "worker_crash", "message": "the worker process died while this ran"}
-    document = json.dumps(error).encode()
     connection = database.get()
     with connection.transaction():
         rows = held_by(connection, evidence.worker_id)
-        batch = [
-            Settlement(row.id, row.token, "handed_back")
-            if row.id not in suspects
-            else Settlement(
-                row.id,
-                row.token,
-                "crashed" if is_proven else "suspected",
-                error=document,
-                delay_ms=_crash_backoff_ms(row.crashes) if is_proven else 0,
-            )
-            for row in rows
-        ]
+        suspects = death.suspects(row.id for row in rows)
+        batch = [_settlement(row, death, suspects, json.dumps(error).encode()) for row in rows]
         settled = settle(connection, batch) if batch else []
         if evidence.popped:
             unpublish(connection, evidence.popped)
@@ -220,6 +233,15 @@ def settle_crash(database: Reconnecting, redis_url: str, evidence: Evidence, con
     _LOG.warning("settled %d rows of a dead worker process, %d of them suspect", len(rows), len(suspects))
     replies = [(each.reply_to, Reply(each.id, "failed", error=error)) for each in settled if each.reply_to]
     _tell(redis_url, replies)
+
+
+def _settlement(row: HeldRow, death: _Death, suspects: frozenset[UUID], error: bytes) -> Settlement:
+    if row.id in suspects and death.is_proven(suspects):
+        return Settlement(row.id, row.token, "crashed", error=error, delay_ms=_crash_backoff_ms(row.crashes))
+    # A sync run that had started is never run again, guilty or not: its caller hears at once.
+    if row.id in suspects or (row.is_sync and row.id in death.evidence.suspects()):
+        return Settlement(row.id, row.token, "suspected", error=error)
+    return Settlement(row.id, row.token, "handed_back")
 
 
 def _tell(redis_url: str, replies: Sequence[tuple[str, Reply]]) -> None:

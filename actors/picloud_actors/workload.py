@@ -3,10 +3,12 @@
 Held means begun, running, or finished and not yet committed; that is what the
 budget bounds, in rows, milliseconds and bytes. One slot in four never takes
 async work, so that slow async scripts cannot starve HTTP. A suspect (it ran
-beside others when its process died) runs with nothing beside it.
+beside others when its process died) runs with nothing beside it: not even what
+ended before and is being settled, or a crash would have two suspects again.
 
-One lock and one condition; nothing here does I/O but ``on_room``, the callback
-that wakes a fetcher blocked on Redis.
+One lock; a condition for each kind of waiter, because waking a thread that has
+nothing to do costs as much as running a small script. Nothing here does I/O but
+``on_room``, the callback that wakes a fetcher blocked on Redis.
 """
 
 from __future__ import annotations
@@ -39,18 +41,17 @@ class Assignment:
     message: bytes
     ready_at: float
     started_at: float = 0.0
+    key: UUID = field(init=False)
+    is_sync: bool = field(init=False)
+    is_suspect: bool = field(init=False)
+    #: What has not started yet.
+    waiting: deque[BegunRow] = field(init=False)
 
-    @property
-    def key(self) -> UUID:
-        return self.rows[0].id
-
-    @property
-    def is_sync(self) -> bool:
-        return self.rows[0].is_sync
-
-    @property
-    def is_suspect(self) -> bool:
-        return any(row.is_suspect for row in self.rows)
+    def __post_init__(self) -> None:
+        self.key = self.rows[0].id
+        self.is_sync = self.rows[0].is_sync
+        self.is_suspect = any(row.is_suspect for row in self.rows)
+        self.waiting = deque(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,10 @@ class Workload:
     speed: Speed = field(default_factory=Speed)
 
     def __post_init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._holding = threading.Condition(self._lock)
         self._held: dict[UUID, _Held] = {}
         self._held_bytes = 0
         self._ready: dict[bool, deque[Assignment]] = {True: deque(), False: deque()}
@@ -116,7 +120,7 @@ class Workload:
 
     def budget(self) -> Budget:
         """What a fetch may bring now."""
-        with self._changed:
+        with self._lock:
             return self._budget()
 
     def _budget(self) -> Budget:
@@ -129,8 +133,8 @@ class Workload:
         idle_async = self.threads - self.reserve - len(self._running[False]) - len(self._ready[False])
         async_rows = max(room if not self._async_is_slow() else 0, min(idle, idle_async), 0)
         sync_rows = max(room, idle, 0) if self.takes_sync else 0
-        if self._alone is not None:
-            sync_rows = async_rows = 0
+        if self._alone is not None or self._waiting_suspect() is not None:
+            sync_rows = async_rows = 0  # it would only wait for the suspect
         return Budget(sync_rows, async_rows, round(BUDGET_MS * self.threads), MOST_HELD_BYTES - self._held_bytes)
 
     def _async_is_slow(self) -> bool:
@@ -141,30 +145,31 @@ class Workload:
 
     def wait_for_room(self, seconds: float) -> None:
         """Block the fetcher until a fetch may bring something, or ``seconds`` have passed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_stopping or not self._budget().is_empty(), seconds)
+        with self._lock:
+            self._room.wait_for(lambda: self._is_stopping or not self._budget().is_empty(), seconds)
 
     def fetcher_blocks(self, *, on_sync_only: bool) -> None:
         """The fetcher is about to block on Redis; without async room it must be woken when there is some."""
-        with self._changed:
+        with self._lock:
             self._fetcher_waits_for_async = on_sync_only
 
     def add(self, assignments: Sequence[Assignment]) -> None:
         """Rows that were begun."""
-        with self._changed:
+        with self._lock:
             for assignment in assignments:
                 self._ready[assignment.is_sync].append(assignment)
                 for row in assignment.rows:
                     self._held[row.id] = _Held(row.token, row.payload_bytes)
                     self._held_bytes += row.payload_bytes
-            self._changed.notify_all()
+            self._work.notify()
+            self._holding.notify_all()
 
     # What the worker threads ask.
 
     def next_assignment(self, seconds: float) -> Assignment | None:
         """The next work for an idle thread; None after ``seconds`` or once the threads are released."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_released or self._pick() is not None, seconds)
+        with self._lock:
+            self._work.wait_for(lambda: self._is_released or self._pick() is not None, seconds)
             assignment = self._pick()
             if assignment is None:
                 return None
@@ -180,50 +185,68 @@ class Workload:
         busy = len(self._running[True]) + len(self._running[False])
         if self._is_stopping or busy >= self.threads or self._alone is not None:
             return None
+        suspect = self._waiting_suspect()
+        if suspect is not None and self.clock() - suspect.ready_at > STALE_SECONDS:
+            return suspect if self._does_nothing() else None  # nothing may overtake it for ever
         for is_sync in (True, False):
             if not self._ready[is_sync]:
                 continue
             if not is_sync and len(self._running[False]) >= self.threads - self.reserve:
                 continue
             first = self._ready[is_sync][0]
-            if not first.is_suspect or busy == 0:
-                return first
-            # A suspect waits until nothing else runs, and nothing may overtake it for ever.
-            return None
+            return first if not first.is_suspect or self._does_nothing() else None
         return None
 
-    def assignment(self, key: UUID) -> Assignment:
-        """The work a thread was handed, by the id of its first row."""
-        with self._changed:
-            return self._handed_out[key]
+    def _waiting_suspect(self) -> Assignment | None:
+        """A suspect whose turn it is, and who waits until this process does nothing else."""
+        for queue in self._ready.values():
+            if queue and queue[0].is_suspect:
+                return queue[0]
+        return None
+
+    def _does_nothing(self) -> bool:
+        """Nothing runs and nothing is being settled: a process that died now would have died of nobody."""
+        return len(self._held) == sum(len(each.waiting) for queue in self._ready.values() for each in queue)
+
+    def next_row(self, key: UUID) -> BegunRow | None:
+        """The next row of the work a thread was handed, by the id of its first row; None: that was the last."""
+        with self._lock:
+            waiting = self._handed_out[key].waiting
+            return waiting.popleft() if waiting else None
 
     def done(self, key: UUID) -> None:
         """A thread is idle again; its rows stay held until they are committed."""
-        with self._changed:
+        with self._lock:
             assignment = self._handed_out.pop(key, None)
             if assignment is None:
                 return
             self._running[assignment.is_sync].discard(key)
             if self._alone == key:
                 self._alone = None
-            self.speed.observe(self.clock() - assignment.started_at, len(assignment.rows))
-            self._changed.notify_all()
+            self.speed.observe(self.clock() - assignment.started_at, max(1, len(assignment.rows)))
+            if any(self._ready.values()):
+                self._work.notify()
+            self._room.notify_all()
         self._wake_fetcher()
 
     # What the flusher and the heartbeat say.
 
     def settled(self, ids: Iterable[UUID]) -> None:
         """Rows that are committed, or no longer ours."""
-        with self._changed:
+        with self._lock:
             for identifier in ids:
                 held = self._held.pop(identifier, None)
                 if held:
                     self._held_bytes -= held.payload_bytes
-            self._changed.notify_all()
+            self._room.notify_all()
+            if self._waiting_suspect() is not None:
+                self._work.notify()  # it waits for this
+            if not self._held:
+                self._holding.notify_all()
         self._wake_fetcher()
 
     def _wake_fetcher(self) -> None:
-        with self._changed:
+        with self._lock:
             wanted = self._fetcher_waits_for_async and self._budget().async_rows > 0
             if wanted:
                 self._fetcher_waits_for_async = False
@@ -232,54 +255,63 @@ class Workload:
 
     def held(self) -> list[tuple[UUID, int]]:
         """Every row this process owns, with its token."""
-        with self._changed:
+        with self._lock:
             return [(identifier, held.token) for identifier, held in self._held.items()]
 
     def is_idle(self) -> bool:
         """True when nothing is held."""
-        with self._changed:
+        with self._lock:
             return not self._held
 
     def wait_until_held(self, seconds: float) -> bool:
         """Block until something is held or the process stops."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._held) or self._is_stopping, seconds)
+        with self._lock:
+            return self._holding.wait_for(lambda: bool(self._held) or self._is_stopping, seconds)
 
     def wait_until_idle(self, seconds: float) -> bool:
         """Block until nothing is held."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._held, seconds)
+        with self._lock:
+            return self._holding.wait_for(lambda: not self._held, seconds)
 
     def take_back_ready(self, *, older_than_seconds: float = 0.0) -> list[BegunRow]:
         """Rows begun and not started, to be handed back unspent."""
-        with self._changed:
+        with self._lock:
             limit = self.clock() - older_than_seconds
+            is_stopping = self._is_stopping
             taken: list[BegunRow] = []
             for queue in self._ready.values():
-                stale = [assignment for assignment in queue if assignment.ready_at <= limit]
+                # A suspect goes nowhere else: there too it would have to wait until nothing else runs.
+                stale = [each for each in queue if each.ready_at <= limit and (is_stopping or not each.is_suspect)]
                 for assignment in stale:
                     queue.remove(assignment)
                     taken += assignment.rows
+            # Rows that share a message with one that turned out slow.
+            for assignment in self._handed_out.values():
+                if assignment.started_at <= limit:
+                    taken += assignment.waiting
+                    assignment.rows = [row for row in assignment.rows if row not in assignment.waiting]
+                    assignment.waiting.clear()
             return taken
 
     def fence(self, is_fenced: bool) -> None:
         """Stop (or go on) taking work: this process cannot tell PostgreSQL that it lives."""
-        with self._changed:
+        with self._lock:
             self._is_fenced = is_fenced
-            self._changed.notify_all()
+            self._room.notify_all()
 
     def stop(self) -> None:
         """No more work is handed out or fetched."""
-        with self._changed:
+        with self._lock:
             self._is_stopping = True
-            self._changed.notify_all()
+            self._room.notify_all()
+            self._holding.notify_all()
         self.on_room()
 
     def release(self) -> None:
         """Let go of threads that wait for work: the process ends."""
-        with self._changed:
+        with self._lock:
             self._is_released = True
-            self._changed.notify_all()
+            self._work.notify_all()
 
     @property
     def is_released(self) -> bool:

@@ -86,9 +86,11 @@ def test_a_suspect_runs_with_nothing_beside_it() -> None:
     (first,) = work(workload, row())
     assert taken(workload) is first
     suspect, innocent = work(workload, row(is_suspect=True), row())
-    # I expect the suspect to wait for the run, and the innocent for the suspect
+    # I expect the suspect to wait until the run is settled, and the innocent for the suspect
     assert taken(workload) is None
     workload.done(first.key)
+    assert taken(workload) is None
+    workload.settled([first.key])
     assert taken(workload) is suspect
     assert taken(workload) is None
     workload.done(suspect.key)
@@ -98,8 +100,45 @@ def test_a_suspect_runs_with_nothing_beside_it() -> None:
 def test_nothing_is_fetched_beside_a_suspect() -> None:
     workload = Workload(threads=4)
     work(workload, row(is_suspect=True))
+    assert workload.budget().is_empty()
     taken(workload)
     assert workload.budget().is_empty()
+
+
+def test_a_suspect_that_waits_is_not_overtaken_for_ever() -> None:
+    # Given a run under way, and a suspect that waits for its end
+    clock = Clock()
+    workload = Workload(threads=4, clock=clock)
+    (first,) = work(workload, row(is_sync=True))
+    taken(workload)
+    workload.next_row(first.key)
+    work(workload, row(is_suspect=True))
+    # When sync work comes later, it goes first
+    (second,) = work(workload, row(is_sync=True))
+    assert taken(workload) is second
+    workload.next_row(second.key)
+    # But not for ever
+    clock.now += 2.0
+    work(workload, row(is_sync=True))
+    assert taken(workload) is None
+    # And the suspect is not handed back: elsewhere it would have to wait as well
+    assert workload.take_back_ready(older_than_seconds=1.0) == []
+
+
+def test_rows_behind_a_slow_one_in_one_message_are_handed_back() -> None:
+    # Given a message of three rows whose first turned out slow
+    clock = Clock()
+    workload = Workload(threads=1, clock=clock)
+    rows = [row(), row(), row()]
+    workload.add([Assignment(list(rows), b"", clock.now)])
+    assignment = taken(workload)
+    assert assignment is not None
+    assert workload.next_row(assignment.key) is rows[0]
+    # When it has run for two seconds
+    clock.now += 2.0
+    # Then the others go back, and the thread finds none of them
+    assert workload.take_back_ready(older_than_seconds=1.0) == rows[1:]
+    assert workload.next_row(assignment.key) is None
 
 
 def test_an_idle_process_may_fetch_at_least_a_row_for_each_thread() -> None:
