@@ -20,16 +20,16 @@ class Seeds:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.admin_id = self._value(
+        self.admin_id = self._number(
             "insert into principals (kind, name, is_admin) values ('user', 'admin', true)"
             " on conflict (name) do update set is_admin = true returning id"
         )
 
     def app(self, name: str = "shop") -> int:
-        return self._value("insert into apps (name, created_by) values (%s, %s) returning id", name, self.admin_id)
+        return self._number("insert into apps (name, created_by) values (%s, %s) returning id", name, self.admin_id)
 
     def script(self, app_id: int, name: str = "orders", source: str = "1") -> int:
-        script_id = self._value(
+        script_id = self._number(
             "insert into scripts (app_id, name, current_version, timeout_ms) values (%s, %s, 1, 10000) returning id",
             app_id,
             name,
@@ -41,7 +41,7 @@ class Seeds:
         return script_id
 
     def route(self, app_id: int, script_id: int, path: str = "/orders", method: str = "POST") -> int:
-        return self._value(
+        return self._number(
             "insert into routes (app_id, method, path, script_id, dispatch_mode, principal_id)"
             " values (%s, %s, %s, %s, 'async', %s) returning id",
             app_id,
@@ -78,8 +78,8 @@ class Seeds:
         self.connection.execute(
             "insert into outbox (id, payload_day, state, app_id, script_id, source, principal_id, token, attempt,"
             " worker_id, lease_until, root_execution_id, available_at, is_sync, reply_to, reply_deadline)"
-            " values (%(id)s, %(day)s, %(state)s, %(app)s, %(script)s, %(source)s, %(principal)s, new_token(), %(attempt)s,"
-            " %(worker)s, case when %(state)s > 0 then now() + interval '1 min' end, %(id)s,"
+            " values (%(id)s, %(day)s, %(state)s, %(app)s, %(script)s, %(source)s, %(principal)s, new_token(),"
+            " %(attempt)s, %(worker)s, case when %(state)s > 0 then now() + interval '1 min' end, %(id)s,"
             " now() + %(due)s * interval '1 s', %(reply_to)s::text is not null, %(reply_to)s,"
             " case when %(reply_to)s::text is not null then now() + interval '1 min' end)",
             {
@@ -116,10 +116,11 @@ class Seeds:
         self.payload(execution_id, app_id)
         kind, data = (None, None) if error is not None else result
         self.connection.execute(
-            "insert into executions (id, app_id, script_id, script_version, source, principal_id, status, token, attempts,"
-            " is_sync, root_execution_id, trigger_depth, accepted_at, started_at, run_us, operations, result_kind, result,"
-            " http_status, http_headers, error)"
-            " values (%s, %s, %s, 1, 'invoke', %s, %s, new_token(), 1, false, %s, %s, now(), now(), 1500, 7, %s, %s, %s, %s, %s)",
+            "insert into executions (id, app_id, script_id, script_version, source, principal_id, status, token,"
+            " attempts, is_sync, root_execution_id, trigger_depth, accepted_at, started_at, run_us, operations,"
+            " result_kind, result, http_status, http_headers, error)"
+            " values (%s, %s, %s, 1, 'invoke', %s, %s, new_token(),"
+            " 1, false, %s, %s, now(), now(), 1500, 7, %s, %s, %s, %s, %s)",
             (
                 execution_id, app_id, script_id, self.admin_id, status, root or execution_id, depth,
                 kind, data, http[0] if http else None, http[1] if http else None, error,
@@ -145,11 +146,11 @@ class Seeds:
         """A dead letter with its two attempts and its execution."""
         letter_id = self.ended(app_id, script_id, "dead", error=b'{"code":"script_failed","message":"no stock"}')
         self.connection.execute(
-            "insert into dead_letters (id, app_id, script_id, script_version, source, principal_id, reason, event, body,"
-            " last_error, attempts, root_execution_id, trigger_depth, order_key, max_attempts, backoff, backoff_base_ms,"
-            " backoff_max_ms, backoff_jitter_pct, accepted_at, resolution, resolved_at)"
-            " values (%(id)s, %(app)s, %(script)s, 1, %(source)s, %(principal)s, 'retries_exhausted', %(event)s, %(body)s,"
-            " %(error)s, 2, %(id)s, 3, 'customer-1', 5, 'linear', 200, 9000, 10, now(), %(resolution)s,"
+            "insert into dead_letters (id, app_id, script_id, script_version, source, principal_id, reason, event,"
+            " body, last_error, attempts, root_execution_id, trigger_depth, order_key, max_attempts, backoff,"
+            " backoff_base_ms, backoff_max_ms, backoff_jitter_pct, accepted_at, resolution, resolved_at)"
+            " values (%(id)s, %(app)s, %(script)s, 1, %(source)s, %(principal)s, 'retries_exhausted', %(event)s,"
+            " %(body)s, %(error)s, 2, %(id)s, 3, 'customer-1', 5, 'linear', 200, 9000, 10, now(), %(resolution)s,"
             " case when %(resolution)s <> 'unresolved' then now() end)",
             {
                 "id": letter_id,
@@ -186,9 +187,9 @@ class Seeds:
         return worker_id
 
     def count(self, table: str, where: str = "true") -> int:
-        return self._value(f"select count(*) from {table} where {where}")
+        return self._number(f"select count(*) from {table} where {where}")
 
-    def _value(self, statement: str, *parameters: object) -> Any:
+    def _number(self, statement: str, *parameters: object) -> int:
         row = self.connection.execute(statement.encode(), parameters or None).fetchone()
         assert row is not None
-        return row[0]
+        return int(row[0])

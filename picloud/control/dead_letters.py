@@ -229,7 +229,7 @@ def _summary(row: Any) -> dict[str, Any]:
 
 
 def _attempt(row: Any) -> Attempt:
-    logs = shown_lines(row.logs) if row.logs is not None else []
+    logs: list[Any] = [] if row.logs is None else shown_lines(row.logs)
     return Attempt(row.attempt, stored_json(row.error), row.started_at, row.finished_at, logs)
 
 

@@ -108,7 +108,7 @@ async def follow_logs(connection: Connection, *, app_id: int | None, limit: int,
     return LogPage([line for row in rows for line in _lines(row)], cursor.encode())
 
 
-def shown_lines(lines: bytes) -> Any:
+def shown_lines(lines: bytes) -> list[Any]:
     """Stored lines whose run is told elsewhere (a dead letter's attempts), as a list."""
     return [msgspec.to_builtins(line) for line in _decode(lines)]
 

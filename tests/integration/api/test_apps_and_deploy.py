@@ -82,9 +82,9 @@ def test_a_script_that_does_not_compile_leaves_everything_as_it_was(api: Api, se
 
 def test_what_the_folder_no_longer_holds_is_removed_and_waiting_rows_are_told(api: Api, seeds: Seeds) -> None:
     _deploy(api)
-    (script_id, app_id) = (
-        seeds.connection.execute("select id, app_id from scripts where name = 'orders'").fetchone() or ()
-    )
+    found = seeds.connection.execute("select id, app_id from scripts where name = 'orders'").fetchone()
+    assert found is not None
+    script_id, app_id = found
     seeds.waiting(app_id, script_id)
     plan = _deploy(api, {"app": {"name": "shop"}}, {"scripts/lib/tax.rhai": _FILES["scripts/lib/tax.rhai"]})
     removed = {(each["kind"], each["name"]): each.get("note") for each in plan["changes"]}
@@ -204,9 +204,9 @@ def test_apps_are_made_listed_paused_and_removed(api: Api, seeds: Seeds) -> None
 
 def test_an_app_with_everything_can_be_removed(api: Api, seeds: Seeds) -> None:
     _deploy(api)
-    app_id, script_id = (
-        seeds.connection.execute("select app_id, id from scripts where name = 'orders'").fetchone() or ()
-    )
+    found = seeds.connection.execute("select app_id, id from scripts where name = 'orders'").fetchone()
+    assert found is not None
+    app_id, script_id = found
     letter = seeds.dead(app_id, script_id)
     api.post("/apps/shop/domains", {"domain": "shop.example.org"}, expect=201)
     api.call("DELETE", "/apps/shop")
@@ -217,8 +217,8 @@ def test_an_app_with_everything_can_be_removed(api: Api, seeds: Seeds) -> None:
 @pytest.mark.parametrize(
     "domain",
     [
-        "localhost", "shop.localhost", "127.0.0.1", "[::1]", "::1", "2130706433", "0x7f.1", "1.2.3.4.", "shop", "a b.org",
-        "-a.org", "shop.example.org:80", "",
+        "localhost", "shop.localhost", "127.0.0.1", "[::1]", "::1", "2130706433", "0x7f.1", "1.2.3.4.", "shop",
+        "a b.org", "-a.org", "shop.example.org:80", "",
     ],
 )  # fmt: skip
 def test_a_domain_that_must_not_be_mapped_is_refused(api: Api, seeds: Seeds, domain: str) -> None:

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.integration
 
 def _complete(connection: psycopg.Connection[Any], row: UUID, token: int) -> str:
     found = connection.execute(
-        "select verdict from complete_executions_v1(array[%s]::uuid[], array[%s]::bigint[], array['completed'], array[null]::text[],"
-        " array['json'], array['1'::bytea], array[null]::smallint[], array[null]::bytea[], array[null]::bytea[],"
-        " array[null]::bytea[], array[1]::bigint[], array[1]::bigint[], array[null]::bigint[], array[1]::int[])",
+        "select verdict from complete_executions_v1("
+        "array[%s]::uuid[], array[%s]::bigint[], array['completed'], array[null]::text[], array['json'],"
+        " array['1'::bytea], array[null]::smallint[], array[null]::bytea[], array[null]::bytea[], array[null]::bytea[], array[1]::bigint[], array[1]::bigint[], array[null]::bigint[], array[1]::int[])",
         (row, token),
     ).fetchone()
     assert found is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+from typing import Any
 
 import psycopg
 import pytest
@@ -131,7 +132,7 @@ def test_waiting_for_an_end_answers_when_it_comes(api: Api, seeds: Seeds, databa
     row = seeds.waiting(app, script)
     assert api.get(f"/executions/{row}?wait=0.1")["status"] == "pending"
 
-    async def end_while_waiting() -> dict[str, object]:
+    async def end_while_waiting() -> Any:
         import asyncio
 
         waiting = asyncio.create_task(
@@ -146,15 +147,17 @@ def test_waiting_for_an_end_answers_when_it_comes(api: Api, seeds: Seeds, databa
             while not waiting.done():
                 asked = await other.execute(
                     "select count(*) from pg_stat_activity"
-                    " where query like '-- executions ls%' and pid <> pg_backend_pid()"
+                    " where query like '-- Asked again%' and pid <> pg_backend_pid()"
                 )
                 if (await asked.fetchone() or (0,))[0]:
                     break
                 await asyncio.sleep(0)
             await other.execute(
-                "with gone as (delete from outbox where id = %s returning *) insert into executions (id, app_id, script_id,"
-                " source, principal_id, status, token, attempts, is_sync, root_execution_id, trigger_depth, accepted_at)"
-                " select id, app_id, script_id, source, principal_id, 'completed', token, 1, false, id, 0, accepted_at from gone",
+                "with gone as (delete from outbox where id = %s returning *) insert into executions"
+                " (id, app_id, script_id, source, principal_id, status, token, attempts, is_sync, root_execution_id,"
+                " trigger_depth, accepted_at)"
+                " select id, app_id, script_id, source, principal_id, 'completed', token, 1, false, id, 0, accepted_at"
+                " from gone",
                 (row,),
             )
         return (await waiting).json
@@ -272,7 +275,8 @@ def test_the_books_balance_over_every_kind_of_end_and_dropped_days(api: Api, see
     seeds.waiting(app, script, state="published")
     seeds.waiting(app, script, state="running")
     seeds.connection.execute(
-        "update book_totals set total = case entry when 'accepted' then 10 when 'completed' then 9 when 'dead' then 1 else 0 end"
+        "update book_totals"
+        " set total = case entry when 'accepted' then 10 when 'completed' then 9 when 'dead' then 1 else 0 end"
     )
     assert api.get("/system/books") == {
         "accepted": 20, "completed": 11, "failed": 2, "dead": 2, "cancelled": 1, "depth_exceeded": 1,
