@@ -256,7 +256,8 @@ def _form(text: str) -> dict[str, Any]:
 
 def _succeeded(outcome: rhai.Outcome, log: RunLog) -> RunResult:
     stats = outcome.stats
-    kind, data = outcome.kind, outcome.data
+    kind: str = outcome.kind
+    data = outcome.data
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     if kind == "host":
@@ -304,6 +305,8 @@ def _failure_of(error: rhai.RhaiError) -> RunFailure:
             return RunFailure("cancelled", error.message, retryable=False, **place)
         case rhai.RhaiThrow():
             return _thrown(error, place)
+        case rhai.RhaiInputError():
+            return RunFailure("request_not_usable", error.message, retryable=False)
         case rhai.RhaiInternalError():
             return RunFailure("internal_error", error.message, **place)
         case _:
