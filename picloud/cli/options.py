@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from picloud.cli.client import Client
+from picloud.cli.exit_codes import ExitCode
 from picloud.ids import parse_id
 from picloud.profiles import load_profile
 
@@ -112,17 +113,18 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is lost.
+    """Ask before something is lost; a no ends the command.
 
     Raises:
         click.UsageError: nobody is there to answer.
-        click.Abort: the answer was no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("this needs --yes when nobody can be asked")
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        click.echo("nothing was changed", err=True)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 class _Id(click.ParamType[str]):

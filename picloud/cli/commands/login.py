@@ -52,7 +52,7 @@ def list_contexts(as_json: bool) -> None:
     """List known servers."""
     profiles = load_profiles(surroundings().environ)
     rows = [
-        {"name": name, "url": profile.url, "current": name == profiles.current}
+        {"id": name, "name": name, "url": profile.url, "current": name == profiles.current}
         for name, profile in profiles.by_name.items()
     ]
     columns = (Column("", lambda row: "*" if row["current"] else ""), Column("NAME", "name"), Column("URL", "url"))

@@ -1,0 +1,346 @@
+"""invoke, logs, executions, outbox and dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx2
+import pytest
+
+from tests.unit.cli.conftest import CommandLine, FakeServer
+
+ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
+OTHER = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2c"
+NOW = "2030-01-31T12:00:00Z"
+
+Page = Callable[..., dict[str, Any]]
+
+EXECUTION: dict[str, Any] = {
+    "id": ID,
+    "app": "shop",
+    "script": "orders",
+    "version": 3,
+    "source": "http",
+    "trigger": "POST /orders",
+    "principal": "admin",
+    "status": "dead",
+    "attempts": 3,
+    "is_sync": False,
+    "root_execution_id": ID,
+    "trigger_depth": 0,
+    "worker_id": None,
+    "created_at": NOW,
+    "started_at": NOW,
+    "finished_at": NOW,
+    "run_ms": 1.25,
+    "operations": 12,
+    "error": {"code": "script_failed", "message": "no \x1b[31mstock", "line": 4, "column": 2},
+    "result": None,
+    "logs": [],
+}
+LINE: dict[str, Any] = {
+    "at": NOW,
+    "level": "info",
+    "message": "packed",
+    "fields": {"n": 1},
+    "execution_id": ID,
+    "app": "shop",
+    "script": "orders",
+    "attempt": 2,
+}
+
+
+# invoke
+
+
+def answer(**values: Any) -> dict[str, Any]:
+    return {"execution_id": ID, "status": "completed", "result": None, "error": None, **values}
+
+
+@pytest.mark.parametrize(
+    ("result", "printed"),
+    [({"a": [1]}, '{\n  "a": [\n    1\n  ]\n}\n'), ("plain\n", "plain\n\n"), (None, "null\n"), ("é", "é\n")],
+)
+def test_the_result_is_printed_and_nothing_else(
+    picloud: CommandLine, server: FakeServer, result: Any, printed: str
+) -> None:
+    server.on("POST", "/apps/shop/scripts/lib%2Fsum/invoke", answer(result=result))
+    done = picloud("invoke", "shop", "lib/sum")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, printed, "")
+    assert server.bodies == [{"args": None, "mode": "sync"}]
+
+
+def test_a_script_that_failed_ends_with_3_and_tells_where(picloud: CommandLine, server: FakeServer) -> None:
+    error = {"code": "script_failed", "message": "no stock", "line": 4, "column": 2}
+    server.on("POST", "/apps/shop/scripts/sum/invoke", answer(status="failed", error=error))
+    done = picloud("invoke", "shop", "sum")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.splitlines() == [
+        "error: shop/sum:4:2: no stock",
+        f"hint: `picloud logs --execution {ID}` shows what it logged",
+    ]
+
+
+def test_a_script_that_took_too_long_ends_with_7(picloud: CommandLine, server: FakeServer) -> None:
+    error = {"code": "script_timeout", "message": "ran past 10 s"}
+    server.on("POST", "/apps/shop/scripts/sum/invoke", answer(status="failed", error=error))
+    assert picloud("invoke", "shop", "sum").exit_code == 7
+    server.problem("POST", "/apps/shop/scripts/sum/invoke", 504, "no_answer")
+    assert picloud("invoke", "shop", "sum").exit_code == 7
+
+
+def test_json_tells_the_whole_answer_of_a_failure_too(picloud: CommandLine, server: FakeServer) -> None:
+    told = answer(status="failed", error={"code": "script_failed", "message": "x"})
+    server.on("POST", "/apps/shop/scripts/sum/invoke", told)
+    done = picloud("invoke", "shop", "sum", "--json")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout) == told
+
+
+ACCEPTED = httpx2.Response(202, json={"execution_id": ID, "accepted_at": NOW})
+
+
+def test_async_prints_the_id_and_does_not_wait(picloud: CommandLine, server: FakeServer) -> None:
+    server.on(
+        "POST", "/apps/shop/scripts/sum/invoke", httpx2.Response(202, json={"execution_id": ID, "accepted_at": NOW})
+    )
+    done = picloud("invoke", "shop", "sum", "--async")
+    assert (done.exit_code, done.stdout) == (0, f"{ID}\n")
+    assert server.bodies[0]["mode"] == "async"
+
+
+def test_arguments_come_from_the_line_a_file_or_the_input(
+    picloud: CommandLine, server: FakeServer, tmp_path: Path
+) -> None:
+    server.on("POST", "/apps/shop/scripts/sum/invoke", answer())
+    file = tmp_path / "args.json"
+    file.write_text('{"from": "file"}')
+    picloud("invoke", "shop", "sum", "--data", '{"from": "line"}')
+    picloud("invoke", "shop", "sum", "-d", f"@{file}")
+    picloud("invoke", "shop", "sum", "-d", "@-", stdin='{"from": "input"}')
+    assert [body["args"]["from"] for body in server.bodies] == ["line", "file", "input"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{", "--data: the value is not JSON: line 1, column 2"),
+        ("@nowhere.json", "--data @nowhere.json: No such file or directory"),
+    ],
+)
+def test_arguments_that_are_no_json_are_a_usage_error(picloud: CommandLine, data: str, message: str) -> None:
+    done = picloud("invoke", "shop", "sum", "--data", data)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+# executions
+
+
+def test_executions_are_listed_with_filters(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    server.on("GET", "/executions", page(EXECUTION))
+    done = picloud("executions", "ls", "--app", "shop", "--status", "dead", "--since", NOW, "--limit", "5")
+    assert dict(server.requests[0].url.params) == {"app": "shop", "status": "dead", "since": NOW, "limit": "5"}
+    header, row = done.stdout.splitlines()
+    assert header.split() == ["ID", "APP", "SCRIPT", "STATUS", "FIRED", "BY", "RUNS", "TOOK", "AGE", "ERROR"]
+    assert ID in row
+    assert "orders v3" in row
+    assert "orders:4:2: no \\x1b[31mstock" in row
+
+
+def test_a_list_is_one_array_whatever_its_pages(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    server.on("GET", "/executions", page(EXECUTION, next=ID), page(EXECUTION))
+    rows = json.loads(picloud("executions", "ls", "--json").stdout)
+    assert rows == [EXECUTION, EXECUTION]
+
+
+def test_an_empty_list_is_said_to_people_and_is_an_array_to_programs(
+    picloud: CommandLine, server: FakeServer, page: Page
+) -> None:
+    server.on("GET", "/executions", page())
+    told = picloud("executions", "ls")
+    assert (told.stdout, told.stderr) == ("", "no executions\n")
+    assert picloud("executions", "ls", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize("since", ["yesterday", "15", "3w", "2030-13-01"])
+def test_a_moment_that_is_none_is_a_usage_error(picloud: CommandLine, since: str) -> None:
+    done = picloud("executions", "ls", "--since", since)
+    assert done.exit_code == 2
+    assert "is neither a time ago (15m, 2h, 3d) nor RFC 3339" in done.stderr
+
+
+def test_an_execution_is_shown_with_its_error_and_logs(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("GET", f"/executions/{ID}", {**EXECUTION, "logs": [LINE]})
+    done = picloud("executions", "show", ID, "--wait", "2")
+    assert server.requests[0].url.params["wait"] == "2.0"
+    assert "error       orders:4:2: no \\x1b[31mstock\n" in done.stdout
+    assert "attempt 2  packed" in done.stdout
+    assert json.loads(picloud("executions", "show", ID, "--json").stdout)["logs"] == [LINE]
+
+
+def test_a_tree_is_indented_by_distance(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    child = {**EXECUTION, "id": OTHER, "trigger_depth": 1, "status": "completed", "error": None}
+    server.on("GET", f"/executions/{ID}/tree", page(EXECUTION, child))
+    first, second = picloud("executions", "tree", ID).stdout.splitlines()
+    assert first.startswith(ID)
+    assert second == f"  {OTHER}  orders v3  completed  1.2 ms"
+
+
+def test_what_is_not_an_id_is_a_usage_error_and_one_that_is_not_known_is_not_found(
+    picloud: CommandLine, server: FakeServer
+) -> None:
+    assert picloud("executions", "show", "abc").exit_code == 2
+    server.problem("GET", f"/executions/{ID}", 404, "not_found", "there is no execution")
+    assert picloud("executions", "show", ID).exit_code == 5
+
+
+# logs
+
+
+def test_logs_are_printed_with_who_wrote_them(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    server.on("GET", "/apps/shop/logs", page({**LINE, "message": "a\x1b]0;title\x07b"}, next="c1"))
+    line = picloud("logs", "shop").stdout
+    assert "INFO   shop/orders  attempt 2  a\\x1b]0;title\\x07b  " in line
+    assert '{"n":1}' in line
+    assert line.endswith(f"{ID}\n")
+
+
+def test_logs_of_all_apps_are_one_array_for_programs(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    server.on("GET", "/logs", page(LINE, next="c1"))
+    assert json.loads(picloud("logs", "--json", "--limit", "7").stdout) == [LINE]
+    assert dict(server.requests[0].url.params) == {"limit": "7"}
+
+
+def test_following_asks_for_what_comes_after_until_ctrl_c(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    more = {**LINE, "message": "more"}
+    server.on(
+        "GET", "/apps/shop/logs", page(LINE, next="c1"), page(next="c2"), page(more, next="c3"), KeyboardInterrupt()
+    )
+    done = picloud("logs", "-f", "shop", "--json")
+    assert done.exit_code == 130
+    assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == ["packed", "more"]
+    assert [request.url.params.get("after") for request in server.requests] == [None, "c1", "c2", "c3"]
+
+
+def test_following_an_execution_ends_with_it(picloud: CommandLine, server: FakeServer) -> None:
+    running = {**EXECUTION, "status": "running", "finished_at": None, "logs": [LINE]}
+    ended = {**EXECUTION, "logs": [LINE, {**LINE, "message": "last"}]}
+    server.on("GET", f"/executions/{ID}", running, running, ended)
+    done = picloud("logs", "-f", "--execution", ID)
+    assert done.exit_code == 0
+    assert [line.split("  ")[4] for line in done.stdout.splitlines()] == ["packed", "last"]
+
+
+def test_an_execution_and_an_app_together_make_no_sense(picloud: CommandLine) -> None:
+    assert picloud("logs", "shop", "--execution", ID).exit_code == 2
+
+
+# outbox
+
+
+def test_a_row_is_cancelled_or_has_ended(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("POST", f"/outbox/{ID}/cancel", {"id": ID, "status": "cancelled"})
+    assert json.loads(picloud("outbox", "cancel", ID, "--json").stdout) == {"id": ID, "status": "cancelled"}
+    server.problem("POST", f"/outbox/{ID}/cancel", 409, "already_ended")
+    assert picloud("outbox", "cancel", ID).exit_code == 6
+
+
+# dead letters
+
+
+def test_several_letters_are_replayed_one_by_one(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("POST", f"/dead-letters/{ID}/replay", {"id": ID, "execution_id": "e1"})
+    server.on("POST", f"/dead-letters/{OTHER}/replay", {"id": OTHER, "execution_id": "e2"})
+    done = picloud("dead-letters", "replay", ID, OTHER)
+    assert done.stdout.splitlines() == [f"{ID} runs again as e1", f"{OTHER} runs again as e2"]
+
+
+def test_a_letter_that_fails_does_not_keep_the_others_from_their_turn(picloud: CommandLine, server: FakeServer) -> None:
+    server.problem("POST", f"/dead-letters/{ID}/ignore", 409, "already_resolved", "replayed already")
+    server.on("POST", f"/dead-letters/{OTHER}/ignore", {"id": OTHER})
+    done = picloud("dead-letters", "ignore", ID, OTHER, "--reason", "test")
+    assert done.exit_code == 6
+    assert done.stderr.splitlines() == ["1 of 2 done", "error: replayed already"]
+    assert server.bodies == [{"reason": "test"}, {"reason": "test"}]
+
+
+def test_a_dry_run_counts_and_replays_nothing(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("POST", "/dead-letters/replay", {"dry_run": True, "matched": 3, "replayed": []})
+    done = picloud("dead-letters", "replay", "--all", "--app", "shop", "--dry-run")
+    assert done.stdout == "3 would be replayed\n"
+    assert server.bodies == [{"app": "shop", "limit": 10_000, "dry_run": True}]
+
+
+def test_all_letters_that_fit_are_replayed_in_one_call(picloud: CommandLine, server: FakeServer) -> None:
+    replayed = [{"id": ID, "execution_id": "e1"}]
+    server.on("POST", "/dead-letters/replay", {"dry_run": False, "matched": 2, "replayed": replayed})
+    done = picloud("dead-letters", "replay", "--all", "--script", "orders", "--since", NOW)
+    assert done.stdout == f"{ID} runs again as e1\n"
+    assert done.stderr.startswith("1 are left")
+    assert server.bodies == [{"script": "orders", "since": NOW, "limit": 10_000, "dry_run": False}]
+
+
+@pytest.mark.parametrize("arguments", [(), (ID, "--all"), (ID, "--app", "shop")], ids=len)
+def test_it_must_be_clear_which_letters_are_meant(picloud: CommandLine, arguments: tuple[str, ...]) -> None:
+    assert picloud("dead-letters", "replay", *arguments).exit_code == 2
+
+
+def test_an_event_is_edited_in_the_editor(
+    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
+    server.on("PATCH", f"/dead-letters/{ID}", {"id": ID})
+    monkeypatch.setattr(click, "edit", lambda text, **_: text.replace("1", "2"))
+    assert picloud("dead-letters", "edit", ID).exit_code == 0
+    assert server.bodies == [{"event": {"a": 2}}]
+
+
+@pytest.mark.parametrize("left", [None, '{\n  "a": 1\n}\n'], ids=["not saved", "not changed"])
+def test_an_edit_that_changes_nothing_sends_nothing(
+    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch, left: str | None
+) -> None:
+    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
+    monkeypatch.setattr(click, "edit", lambda *_, **__: left)
+    done = picloud("dead-letters", "edit", ID)
+    assert (done.exit_code, done.stderr) == (0, "nothing was changed\n")
+    assert server.bodies == []
+
+
+def test_an_edit_that_is_no_json_is_told_with_its_place(
+    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
+    monkeypatch.setattr(click, "edit", lambda *_, **__: '{"a": }')
+    done = picloud("dead-letters", "edit", ID)
+    assert done.exit_code == 2
+    assert "line 1, column 7" in done.stderr
+    assert server.bodies == []
+
+
+def test_a_letter_is_shown_with_every_attempt(picloud: CommandLine, server: FakeServer) -> None:
+    attempt = {"attempt": 1, "error": EXECUTION["error"], "started_at": NOW, "finished_at": NOW, "logs": [LINE]}
+    letter = {
+        **EXECUTION,
+        "resolution": "unresolved",
+        "resolved_by": None,
+        "resolution_note": None,
+        "replayed_as": None,
+        "reason": "retries_exhausted",
+        "accepted_at": NOW,
+        "died_at": NOW,
+        "last_error": EXECUTION["error"],
+        "event": {"body": {"n": 1}},
+        "is_edited": False,
+        "attempts": [attempt],
+    }
+    server.on("GET", f"/dead-letters/{ID}", letter)
+    told = picloud("dead-letters", "show", ID).stdout
+    assert '"n": 1' in told
+    assert "\nattempt 1  " in told
+    assert "  orders:4:2: no \\x1b[31mstock\n" in told
+    assert json.loads(picloud("dead-letters", "show", ID, "--json").stdout) == letter
