@@ -87,13 +87,11 @@ class PiCloudGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self._entries and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self._entries, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            # click suggests among the commands it holds; ours are not there before they are imported.
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=self._entries, ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -128,6 +126,9 @@ class PiCloudGroup(click.Group):
         except PiCloudError as error:
             _complain(error.message, error.hint)
             return exit_code_of(error)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return ExitCode.USAGE
         except click.UsageError as error:
             _complain_about_usage(error)
             return ExitCode.USAGE

@@ -89,6 +89,15 @@ def test_a_misspelt_command_is_answered_with_the_one_that_was_meant(picloud: Com
     assert "error: no such command 'deplyo'. Did you mean 'deploy'?" in result.stderr
 
 
+@pytest.mark.parametrize("words", [(), ("apps",)], ids=["picloud", "picloud apps"])
+def test_a_group_without_a_command_shows_its_help(picloud: CommandLine, words: tuple[str, ...]) -> None:
+    result = picloud(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("Usage: ") == 1
+    assert "error:" not in result.stderr
+
+
 def test_a_wrong_option_is_a_usage_error_with_a_hint(picloud: CommandLine) -> None:
     result = picloud("apps", "ls", "--limit", "0")
     assert result.exit_code == 2
