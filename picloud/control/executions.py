@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -91,7 +92,7 @@ async def list_executions(
 
 async def read_execution(connection: Connection, execution_id: UUID, *, app_id: int | None = None) -> ExecutionDetail:
     """Raises: NotFoundError."""
-    rows = await _read(connection, Filters(app_id=app_id), execution_id=execution_id, limit=1)
+    rows = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1, with_result=True)
     if not rows:
         raise _unknown(execution_id)
     return _detail(rows[0], await read_logs(connection, execution_id))
@@ -105,18 +106,13 @@ async def read_tree(
     Raises:
         NotFoundError: there is no such execution.
     """
-    own = await _read(connection, Filters(app_id=app_id), execution_id=execution_id, limit=1)
+    own = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1)
     if not own:
         raise _unknown(execution_id)
-    rows = await _read(
-        connection,
-        Filters(),
-        root=own[0].root_execution_id,
-        limit=limit + 1,
-        after=id_cursor(after),
-        newest_first=False,
-    )
-    return page_of([_execution(row) for row in rows], limit, lambda execution: execution.id)
+    root = {"root": own[0].root_execution_id, "after": id_cursor(after), "limit": limit + 1}
+    ids = [row.id for row in await fetch_rows(connection, _SQL.tree, root)]
+    rows = await _read(connection, Filters(), ids=ids, limit=limit + 1)
+    return page_of([_execution(row) for row in reversed(rows)], limit, lambda execution: execution.id)
 
 
 async def has_ended(connection: Connection, execution_id: UUID) -> bool:
@@ -129,17 +125,14 @@ async def _read(
     filters: Filters,
     *,
     limit: int,
-    execution_id: UUID | None = None,
-    root: UUID | None = None,
+    ids: Sequence[UUID] | None = None,
     after: UUID | None = None,
-    newest_first: bool = True,
+    with_result: bool = False,
 ) -> list[Any]:
     parameters = filters.parameters() | {
-        "id": execution_id,
-        "root": root,
+        "ids": None if ids is None else list(ids),
         "after": after,
-        "newest_first": newest_first,
-        "with_result": execution_id is not None,
+        "with_result": with_result,
         "limit": limit,
     }
     return await fetch_rows(connection, _SQL.executions, parameters)

@@ -2,9 +2,10 @@
 -- Lists carry optional filters; a filter that is null is not there.
 
 -- name: executions
--- executions ls, show (by id), tree (by root): one shape whether the row is still in the outbox or has ended.
+-- executions ls, and by their ids show and tree: one shape whether the row is still in the outbox or has ended.
 -- An id sorts by the time it was accepted and is in one of the two tables only, so pages neither repeat nor lose
--- a row that ends while somebody pages. newest_first = false is the order of a tree.
+-- a row that ends while somebody pages. Ordered by the bare column: both tables then deliver it from an index, and
+-- a page costs its own rows, not the whole history.
 select x.id, apps.name as app, scripts.name as script, x.script_version as version, x.source,
        case when x.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
        x.status, x.attempts, x.is_sync, x.root_execution_id, x.trigger_depth, x.worker_id, x.accepted_at as created_at,
@@ -32,16 +33,26 @@ left join apps on apps.id = x.app_id
 left join scripts on scripts.id = x.script_id
 left join principals on principals.id = x.principal_id
 left join routes on x.source = 'http' and routes.id = x.trigger_id
-where (%(id)s::uuid is null or x.id = %(id)s)
-  and (%(root)s::uuid is null or x.root_execution_id = %(root)s)
+where (%(ids)s::uuid[] is null or x.id = any(%(ids)s))
   and (%(app_id)s::int is null or x.app_id = %(app_id)s)
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or x.source = %(source)s)
   and (%(trigger)s::text is null or x.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
   and (%(status)s::text is null or x.status = %(status)s)
   and (%(since)s::timestamptz is null or x.accepted_at >= %(since)s)
-  and (%(after)s::uuid is null or case when %(newest_first)s then x.id < %(after)s else x.id > %(after)s end)
-order by case when %(newest_first)s then x.id end desc, case when not %(newest_first)s then x.id end
+  and (%(after)s::uuid is null or x.id < %(after)s)
+order by x.id desc
+limit %(limit)s
+
+-- name: tree
+-- executions tree: what goes back to the same first cause as one execution, oldest first.
+select id from (
+    select id, root_execution_id from outbox
+    union all
+    select id, root_execution_id from executions
+) x
+where root_execution_id = %(root)s and (%(after)s::uuid is null or id > %(after)s)
+order by id
 limit %(limit)s
 
 -- name: has_ended
@@ -74,28 +85,38 @@ select greatest(
 
 -- name: logs_after
 -- logs -f: what was logged after the cursor and before the horizon, oldest first.
+-- App by app, because that is how the index is; the day spares the partitions that are older than the cursor.
 select l.execution_id, apps.name as app, scripts.name as script, l.attempt, l.written_at, l.lines,
-       coalesce(t.started_at, e.started_at) as started_at
-from execution_logs l
+       coalesce(t.started_at, case when e.attempts = l.attempt then e.started_at end) as started_at
+from apps
+cross join lateral (
+    select * from execution_logs l
+    where l.app_id = apps.id
+      and l.day >= (%(written_at)s::timestamptz at time zone 'UTC')::date - 1
+      and l.written_at >= %(written_at)s and l.written_at < %(horizon)s
+      and (l.written_at, l.execution_id, l.attempt) > (%(written_at)s, %(execution_id)s, %(attempt)s)
+    order by l.written_at, l.execution_id, l.attempt
+    limit %(limit)s
+) l
 left join attempts t on t.execution_id = l.execution_id and t.attempt = l.attempt
-left join lateral (
-    select script_id, started_at, attempts from executions where id = l.execution_id limit 1
-) x on true
-left join lateral (select x.started_at where x.attempts = l.attempt) e on true
+left join lateral (select script_id, started_at, attempts from executions where id = l.execution_id limit 1) e on true
 left join outbox o on o.id = l.execution_id
-left join apps on apps.id = l.app_id
-left join scripts on scripts.id = coalesce(x.script_id, o.script_id)
-where (%(app_id)s::int is null or l.app_id = %(app_id)s)
-  and (l.written_at, l.execution_id, l.attempt) > (%(written_at)s, %(execution_id)s, %(attempt)s)
-  and l.written_at < %(horizon)s
+left join scripts on scripts.id = coalesce(e.script_id, o.script_id)
+where %(app_id)s::int is null or apps.id = %(app_id)s
 order by l.written_at, l.execution_id, l.attempt
 limit %(limit)s
 
 -- name: latest_logs
 -- Where `logs` without a cursor starts: the last few, newest first.
 select l.written_at, l.execution_id, l.attempt
-from execution_logs l
-where (%(app_id)s::int is null or l.app_id = %(app_id)s) and l.written_at < %(horizon)s
+from apps
+cross join lateral (
+    select * from execution_logs l
+    where l.app_id = apps.id and l.written_at < %(horizon)s
+    order by l.written_at desc, l.execution_id desc, l.attempt desc
+    limit %(limit)s
+) l
+where %(app_id)s::int is null or apps.id = %(app_id)s
 order by l.written_at desc, l.execution_id desc, l.attempt desc
 limit %(limit)s
 
@@ -220,7 +241,8 @@ select (select count(*) from apps) as apps,
        now() as at
 
 -- name: recent_outcomes
--- How many executions ended how within the last hour: today's and yesterday's partitions at most.
-select status, count(*) as count from executions
-where day >= current_date - 1 and finished_at > now() - interval '1 hour'
-group by status
+-- How many executions ended how within the last hour. App by app, because that is how the index is.
+select e.status, count(*) as count
+from apps join executions e on e.app_id = apps.id
+where e.day >= current_date - 1 and e.finished_at > now() - interval '1 hour'
+group by e.status

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 import falcon.asgi
 import falcon.testing
+import msgspec
 import psycopg
 import psycopg_pool
 import pytest
@@ -21,7 +23,8 @@ from picloud.control.identity import create_admin_key
 from picloud.outbox.accept import Arrival
 from picloud.settings import Settings
 from picloud_web import problems
-from picloud_web.api import add_routes
+from picloud_web.api import add_routes, all_endpoints
+from picloud_web.api.endpoints import Endpoint
 from picloud_web.services import Services
 from tests.seeding import Seeds
 
@@ -73,6 +76,8 @@ class Api:
         result: falcon.testing.Result = self.run(
             self.conductor.simulate_request(method, f"/api/v1{path}", query_string=query, json=body, headers=sent)
         )
+        if 200 <= result.status_code < 300:
+            _check_against_the_description(method, path, result)
         return result
 
     def call(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Any:
@@ -85,6 +90,20 @@ class Api:
 
     def post(self, path: str, body: object = None, *, expect: int = 200) -> Any:
         return self.call("POST", path, body, expect=expect)
+
+
+def _check_against_the_description(method: str, path: str, result: falcon.testing.Result) -> None:
+    """Every answer of every test is what its endpoint declares: the description cannot drift from what is served."""
+    matching = [each for each in all_endpoints() if each.method == method and _pattern(each).fullmatch(path)]
+    endpoint = max(matching, key=lambda each: len(each.path))
+    assert result.status_code in (endpoint.statuses if endpoint.returns is not None else (204,))
+    if endpoint.returns is not None:
+        declared = msgspec.json.decode(result.content, type=endpoint.returns)
+        assert msgspec.json.decode(msgspec.json.encode(declared)) == msgspec.json.decode(result.content)
+
+
+def _pattern(endpoint: Endpoint) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{\w+:path\}", ".+", re.sub(r"\{\w+(:uuid|:int)?\}", "[^/]+", endpoint.path)))
 
 
 @pytest.fixture

@@ -20,10 +20,14 @@ pytestmark = pytest.mark.integration
 
 
 def _complete(connection: psycopg.Connection[Any], row: UUID, token: int) -> str:
+    """The verdict on a run that a worker completes under ``token``."""
     found = connection.execute(
-        "select verdict from complete_executions_v1("
-        "array[%s]::uuid[], array[%s]::bigint[], array['completed'], array[null]::text[], array['json'],"
-        " array['1'::bytea], array[null]::smallint[], array[null]::bytea[], array[null]::bytea[], array[null]::bytea[], array[1]::bigint[], array[1]::bigint[], array[null]::bigint[], array[1]::int[])",
+        "select verdict from complete_executions_v1(p_ids => array[%s]::uuid[], p_tokens => array[%s]::bigint[],"
+        " p_outcomes => array['completed'], p_reasons => array[null]::text[], p_result_kinds => array['unit'],"
+        " p_results => array[null]::bytea[], p_http_statuses => array[null]::smallint[],"
+        " p_http_headers => array[null]::bytea[], p_errors => array[null]::bytea[], p_logs => array[null]::bytea[],"
+        " p_run_us => array[1]::bigint[], p_operations => array[1]::bigint[], p_delay_ms => array[null]::bigint[],"
+        " p_versions => array[1]::int[])",
         (row, token),
     ).fetchone()
     assert found is not None
