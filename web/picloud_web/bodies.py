@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import falcon.asgi
 import msgspec
@@ -89,8 +89,7 @@ def _walk(value: Any, levels_left: int) -> None:
     if isinstance(value, dict | list):
         if not levels_left:
             raise _not_usable(f"the body's JSON is nested deeper than {MOST_JSON_DEPTH}")
-        children: Iterable[Any] = value.values() if isinstance(value, dict) else value
-        for each in children:
+        for each in cast(Iterable[Any], value.values() if isinstance(value, dict) else value):
             _walk(each, levels_left - 1)
     elif isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
         raise _not_usable("a number in the body's JSON does not fit into 64 bits")

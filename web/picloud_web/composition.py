@@ -38,6 +38,7 @@ class Dependencies:
     directory: Directory
     data_plane: DataPlane
     dispatcher: OutboxDispatcher
+    window: Window
     blocking_redis: redis.asyncio.Redis
 
     async def start(self) -> None:
@@ -101,5 +102,6 @@ def build(settings: Settings) -> Dependencies:
         directory=directory,
         data_plane=DataPlane(settings, directory, dispatcher),
         dispatcher=dispatcher,
+        window=window,
         blocking_redis=blocking,
     )

@@ -162,8 +162,7 @@ class DataPlane:
         key = request.get_header("idempotency-key")
         if key is not None and not 0 < len(key) <= _MOST_KEY_CHARACTERS:
             raise InvalidInputError(f"an Idempotency-Key has 1 to {_MOST_KEY_CHARACTERS} characters")
-        scope = request.scope
-        head = RequestHead(request.method, path, request.query_string, scope["headers"], is_proxy_trusted)
+        head = RequestHead(request.method, path, request.query_string, request.headers_lower, is_proxy_trusted)
         return _Call(execution_id, head, body, key)
 
     async def _call(self, response: falcon.asgi.Response, where: AppPath, app: App, match: Match, call: _Call) -> None:

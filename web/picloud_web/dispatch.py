@@ -88,11 +88,15 @@ class OutboxDispatcher:
 
     async def stop(self) -> None:
         """Let what runs in the background end, then stop writing and reading."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.settled()
         await self._async_ingress.stop()
         await self._sync_ingress.stop()
         await self._inbox.stop()
         await self._window.stop()
+
+    async def settled(self) -> None:
+        """Until nothing runs in the background: rows given up or withdrawn."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def sync_in_flight(self) -> int:

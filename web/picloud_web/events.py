@@ -12,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -54,13 +54,13 @@ class RequestHead:
     Attributes:
         path: inside the app, percent-decoded.
         query: as it came, without the question mark.
-        headers: lowercase names; a repeated one comes repeatedly.
+        headers: by lowercase name.
     """
 
     method: str
     path: str
     query: str
-    headers: Iterable[tuple[bytes, bytes]]
+    headers: Mapping[str, str]
     is_proxy_trusted: bool
 
 
@@ -93,29 +93,20 @@ def fingerprint(head: RequestHead, body: bytes | None) -> bytes:
 
 
 def _headers(head: RequestHead) -> dict[str, str]:
-    """Lowercase names; repeated ones are joined as RFC 9110, section 5.3 allows."""
     found: dict[str, str] = {}
-    for raw_name, raw_value in head.headers:
-        name = raw_name.decode("latin-1")
-        value = raw_value.decode("latin-1")
+    for name, value in head.headers.items():
         if name in _FORWARDED_HEADERS and not head.is_proxy_trusted:
             continue
-        if name == "cookie":
-            value = _without_session(value)
-            if not value:
-                continue
-        if _carries_credential(name, value):
-            continue
-        if name in found:
-            value = f"{found[name]}{'; ' if name == 'cookie' else ', '}{value}"
-        found[name] = value
+        kept = _without_session(value) if name == "cookie" else value
+        if kept and not _carries_credential(name, kept):
+            found[name] = kept
     return found
 
 
 def _without_session(cookies: str) -> str:
     if SESSION_COOKIE not in cookies:
         return cookies
-    kept = [pair for pair in cookies.split(";") if pair.partition("=")[0].strip() not in _SESSION_COOKIES]
+    kept = (pair for pair in cookies.split(";") if pair.partition("=")[0].strip() not in _SESSION_COOKIES)
     return ";".join(kept).strip()
 
 

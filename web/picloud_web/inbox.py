@@ -18,9 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import redis.asyncio
 
 from picloud.broker import INBOX_ALIVE_SECONDS, OUTAGES, Reply, inbox_alive_key, inbox_key
+from picloud.database import backoff_seconds
 from picloud_web.window import Window
 
 _log = logging.getLogger("picloud.web.inbox")
@@ -185,8 +187,19 @@ class Inbox:
             self._reader = asyncio.get_running_loop().create_task(self._read(), name="inbox")
         if self._waiters:
             await self.be_present()
-            for reply in await self._read_answers(tuple(self._waiters)):
-                self._answer(reply)
+            await self._answer_from_records()
+
+    async def _answer_from_records(self) -> None:
+        """Answer whoever's run has ended; again and again while PostgreSQL is away too."""
+        for wait in backoff_seconds(0.1, 1.0):
+            try:
+                for reply in await self._read_answers(tuple(self._waiters)):
+                    self._answer(reply)
+            except psycopg.Error:
+                _log.warning("the records of those who wait cannot be read yet", exc_info=True)
+            else:
+                return
+            await asyncio.sleep(wait)
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

@@ -64,11 +64,18 @@ class Ingress:
     """One queue of arrivals, one connection, one task that writes."""
 
     def __init__(
-        self, connect: Connect, committed: Committed, *, durable: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        connect: Connect,
+        committed: Committed,
+        *,
+        durable: bool,
+        outage_seconds: float = OUTAGE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
         self._committed = committed
         self._durable = durable
+        self._outage_seconds = outage_seconds
         self._clock = clock
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -175,7 +182,7 @@ class Ingress:
 
     def _still_patient(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Refuse those who have waited long enough; the others try again."""
-        oldest = self._clock() - OUTAGE_SECONDS
+        oldest = self._clock() - self._outage_seconds
         patient: list[_Waiting] = []
         for waiting in batch:
             if waiting.since > oldest and not waiting.done.done():
