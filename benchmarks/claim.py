@@ -49,7 +49,11 @@ def main() -> None:
 
 def claim_times(bench: Stack, connection: psycopg.Connection[Any]) -> list[float]:
     """Milliseconds of each round: capacity, claim with the floors it has learned, publish."""
-    relay = Relay(Reconnecting(bench.database_url, name="bench"), Publisher(bench.redis_url), Settings(relay_batch_size=ROWS_PER_CLAIM))
+    relay = Relay(
+        Reconnecting(bench.database_url, name="bench"),
+        Publisher(bench.redis_url),
+        Settings(relay_batch_size=ROWS_PER_CLAIM),
+    )
     times = []
     relay.round()
     for _ in range(CLAIMS):

@@ -53,7 +53,8 @@ def pss_bytes(pid: int) -> int:
 
 
 def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()[:60] or Path(f"/proc/{pid}/comm").read_text().strip()
+    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    return f"{pid} {command[:60] or Path(f'/proc/{pid}/comm').read_text().strip()}"
 
 
 def main() -> None:
@@ -88,7 +89,8 @@ def measure(root: int, data: Path) -> dict[str, object]:
         time.sleep(SECONDS)
         commands_after = client.info("stats")["total_commands_processed"]
         cpu_after, wal_after = cpu_seconds(pids), connection.execute(wal).fetchone()
-        assert wal_before is not None and wal_after is not None
+        assert wal_before is not None
+        assert wal_after is not None
     memory = {name_of(pid): round(pss_bytes(pid) / 2**20, 1) for pid in pids}
     by_process = {name_of(pid): round((cpu_after[pid] - cpu_before[pid]) / SECONDS * 100, 3) for pid in pids}
     return {

@@ -25,6 +25,7 @@ from uuid import UUID
 
 import redis
 import redis.asyncio
+import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -48,7 +49,7 @@ INLINE_REPLY_BYTES = 32 * 1024
 #: What Redis raises when it cannot be used now. ``TimeoutError``, ``ReadOnlyError`` (a
 #: failover) and ``OutOfMemoryError`` are no subclasses of ``ConnectionError`` in redis-py,
 #: yet each means the same to us: nothing is known, try again later.
-OUTAGES = (
+OUTAGES: tuple[type[Exception], ...] = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
     redis.exceptions.ReadOnlyError,
@@ -91,14 +92,15 @@ def _client_options(name: str, socket_timeout_seconds: float) -> dict[str, Any]:
 
 def connect(url: str, *, name: str, socket_timeout_seconds: float = 5.0) -> redis.Redis:
     """A blocking client; ``socket_timeout_seconds`` must exceed any blocking pop made on it."""
-    return redis.Redis.from_url(url, **_client_options(name, socket_timeout_seconds))
+    options: Any = _client_options(name, socket_timeout_seconds)
+    return redis.Redis.from_url(url, **options)
 
 
 def connect_async(url: str, *, name: str, socket_timeout_seconds: float = 5.0) -> redis.asyncio.Redis:
     """The same for an event loop."""
     from redis.asyncio.retry import Retry as AsyncRetry
 
-    options = _client_options(name, socket_timeout_seconds) | {"retry": AsyncRetry(NoBackoff(), 0)}
+    options: Any = _client_options(name, socket_timeout_seconds) | {"retry": AsyncRetry(NoBackoff(), 0)}
     return redis.asyncio.Redis.from_url(url, **options)
 
 

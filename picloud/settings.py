@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from picloud.errors import SettingsError
@@ -218,10 +218,12 @@ def _networks(text: str) -> tuple[str, ...]:
     return networks
 
 
-def _backoff(text: str) -> Literal["exponential", "linear", "constant"]:
-    if text == "exponential" or text == "linear" or text == "constant":
-        return text
-    raise ValueError("exponential, linear or constant")
+def _backoff(text: str) -> Backoff:
+    match text:
+        case "exponential" | "linear" | "constant":
+            return text
+        case _:
+            raise ValueError("exponential, linear or constant")
 
 
 def _path(text: str) -> Path:

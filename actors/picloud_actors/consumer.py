@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import cast
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
@@ -53,7 +54,7 @@ class ExecutionConsumer(Consumer):
         assignment = self._workload.next_assignment(_IDLE_SECONDS)
         if assignment is None:
             return self._wake_message() if self._workload.is_released else None
-        message: Message[None] = Message.decode(assignment.message)
+        message = cast("Message[None]", Message.decode(assignment.message))
         # The actor finds its rows under the first one's id: a message may have come with rows
         # that were not ours to begin.
         return MessageProxy(message.copy(args=(assignment.key.hex,), kwargs={}))

@@ -97,7 +97,7 @@ class Executor:
             return RunResult(failure=_NO_SCRIPT)
         source, limits = found
         payload = (row.event, row.body) if row.event is not None else self._payload(row)
-        if payload is None or payload[0] is None:
+        if payload is None:
             return RunResult(failure=_NO_PAYLOAD)
         if not self._runner.knows(version):
             self._runner.prepare(version, row.script_name, source)

@@ -13,7 +13,7 @@ import time
 from typing import Any, cast
 
 import psycopg
-import redis
+from redis.exceptions import RedisError
 
 from picloud import broker
 from picloud.database import Reconnecting, backoff_seconds, is_outage
@@ -218,7 +218,7 @@ class Fetcher(threading.Thread):
         """Close the connections; after the thread has ended."""
         try:
             self._client.delete(broker.worker_alive_key(self._worker.id), broker.kick_key(self._worker.id))
-        except redis.exceptions.RedisError:
+        except RedisError:
             _LOG.debug("Redis did not answer while closing")
         self._client.close()
         self._blocking.close()

@@ -175,7 +175,7 @@ def run_process(settings: Settings, worker_id: UUID, parent_id: UUID, board_path
     arm_from_environment()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda _number, _frame: stop.set())
     worker = WorkerProcess(
         id=worker_id,
         host=socket.gethostname(),

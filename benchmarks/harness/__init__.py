@@ -62,7 +62,9 @@ class Stack:
         environment |= {f"PICLOUD_{key.upper()}": str(value) for key, value in settings.items()}
         code = f"import sys; from picloud.settings import load_settings; {_PROCESSES[name]}; sys.exit(run(load_settings()))"
         log = (self.folder / f"{name}.log").open("ab")
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=self.folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, cwd=self.folder, stdout=log, stderr=log
+        )
         self.processes.append(process)
         return process
 

@@ -45,8 +45,5 @@ def accept_many(connection: Connection[Any], count: int) -> None:
     for start in range(0, count, 500):
         accept(
             connection,
-            [
-                Arrival(new_id(), 1, 1, 1, "invoke", 1, event, _POLICY)
-                for _ in range(min(500, count - start))
-            ],
+            [Arrival(new_id(), 1, 1, 1, "invoke", 1, event, _POLICY) for _ in range(min(500, count - start))],
         )

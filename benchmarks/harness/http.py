@@ -13,6 +13,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from harness import free_port, until
 
@@ -22,15 +23,15 @@ SECONDS = 4
 def answers(url: str, body: str) -> bool:
     """Does a POST get a 2xx?"""
     request = urllib.request.Request(url, body.encode(), {"content-type": "application/json"})
-    with contextlib.suppress(OSError):
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return bool(200 <= response.status < 300)
+    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as response:
+        return bool(200 <= response.status < 300)
     return False
 
 
 def _wrk(url: str, body: str, connections: int) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\nwrk.body = {json.dumps(body)}\n')
+        script.write(f'wrk.method = "POST"; wrk.body = {json.dumps(body)}\n')
+        script.write('wrk.headers["content-type"] = "application/json"\n')
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", script.name, url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -59,13 +60,17 @@ class _Server:
         self._command, self._folder = command, folder
         self.url = f"http://127.0.0.1:{command[-1].rpartition(':')[2]}{path}"
 
-    def __enter__(self) -> _Server:
+    def __enter__(self) -> Self:
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(self._command, cwd=self._folder, stdout=quiet, stderr=quiet, start_new_session=True)
+        self._process = subprocess.Popen(
+            self._command, cwd=self._folder, stdout=quiet, stderr=quiet, start_new_session=True
+        )
         until(lambda: answers(self.url, "{}"), within_seconds=30)
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
         os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(20)
 

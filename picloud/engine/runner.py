@@ -11,7 +11,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,9 @@ from picloud.settings import SandboxCeilings
 
 #: Compiled scripts kept in a process; the least recently used goes first.
 _CACHED_SCRIPTS = 512
+
+#: A script may put its own retry off by this much at most.
+_LONGEST_DELAY_SECONDS = 30 * 86_400
 
 #: The constant every script sees; the compiler must know its name.
 _CONTEXT_NAME = "ctx"
@@ -315,17 +318,22 @@ def _failure_of(error: rhai.RhaiError) -> RunFailure:
 
 def _thrown(error: rhai.RhaiThrow, place: dict[str, Any]) -> RunFailure:
     """``throw``: text, or a map that also says whether and when to try again."""
-    value = error.value
-    if not isinstance(value, dict):
-        message = value if isinstance(value, str) else error.message
+    if not isinstance(error.value, dict):
+        message = error.value if isinstance(error.value, str) else error.message
         return RunFailure("script_failed", message, **place)
-    after: Any = value.get("retry_after_seconds")
-    has_delay = isinstance(after, int | float) and not isinstance(after, bool) and 0 <= after <= 30 * 86_400
+    value = cast("dict[str, Any]", error.value)
     return RunFailure(
         "script_failed",
         str(value.get("message", error.message)),
         value=value,
         retryable=value.get("retry") is not False,
-        retry_after_ms=round(after * 1_000) if has_delay else None,
+        retry_after_ms=_delay_ms(value.get("retry_after_seconds")),
         **place,
     )
+
+
+def _delay_ms(seconds: object) -> int | None:
+    """The delay a script asked for; None when it is none that can be kept."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_DELAY_SECONDS:
+        return None
+    return round(seconds * 1_000)

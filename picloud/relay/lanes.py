@@ -30,7 +30,7 @@ class Lane:
 class LaneBook:
     """The lanes this relay knows, and where each begins."""
 
-    floors: dict[Lane, dt.datetime] = field(default_factory=dict)
+    floors: dict[Lane, dt.datetime] = field(default_factory=dict[Lane, dt.datetime])
     _turn: int = 0
 
     def discovered(self, found: Iterable[tuple[Lane, dt.datetime]], now: dt.datetime) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from typing import Any, cast
 
-import redis
+from redis.exceptions import RedisError
 
 from picloud import broker
 from picloud.relay.grouping import Messages
@@ -95,7 +95,7 @@ class Publisher:
 
     def close(self) -> None:
         self._wake.close()
-        with contextlib.suppress(redis.exceptions.RedisError):
+        with contextlib.suppress(RedisError):
             self._client.close()
 
 
@@ -127,7 +127,7 @@ class WakeSignal:
                 return False
             self._is_pending = False
             return self._connection.read_response() is not None
-        except redis.exceptions.RedisError:
+        except RedisError:
             self.close()
             raise
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 
 import psycopg
@@ -19,6 +19,10 @@ from picloud.relay.publisher import EpochLostError, Publisher
 from picloud.settings import Settings
 
 _LOG = logging.getLogger("picloud.relay")
+
+
+#: What a round may raise that says nothing about the rows: it is simply tried again.
+_RECOVERABLE: tuple[type[Exception], ...] = (psycopg.Error, EpochLostError, *broker.OUTAGES)
 
 
 class _StopRequested(BaseException):
@@ -40,7 +44,7 @@ class _StopSignal:
             signal.signal(number, self._handle)
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
+    def interruptible(self) -> Generator[None]:
         """Inside, the signal ends the wait at once."""
         self.may_interrupt = True
         try:
@@ -87,7 +91,7 @@ def _loop(relay: Relay, database: Reconnecting, stop: _StopSignal) -> None:
             with stop.interruptible():
                 if seconds > 0 and not stop.is_set:
                     relay.wait(seconds)
-        except (psycopg.Error, EpochLostError, *broker.OUTAGES) as error:
+        except _RECOVERABLE as error:
             if isinstance(error, psycopg.Error):
                 if not is_outage(error):
                     # A statement of ours is wrong; going on without a pause would fill the log.
