@@ -37,6 +37,7 @@ def login(url: str, name: str | None) -> None:
     called = name or urlsplit(address).netloc
     path = save_profile(called, profile, around.environ)
     note(f"logged in to {address} as {me.get('name', '?')}; kept as {called!r} in {path}")
+    _warn_of_environment()
 
 
 @example("picloud context use local")
@@ -66,6 +67,12 @@ def use_context(name: str) -> None:
     """Talk to this server from now on."""
     profile = use_profile(name, surroundings().environ)
     note(f"now talking to {profile.url}")
+    _warn_of_environment()
+
+
+def _warn_of_environment() -> None:
+    if surroundings().environ.get("PICLOUD_URL"):
+        note("PICLOUD_URL is set, and wins over this until it is unset")
 
 
 def _address(url: str) -> str:

@@ -274,6 +274,18 @@ def test_a_new_key_is_printed_alone_so_that_it_can_be_kept(picloud: CommandLine,
     assert server.bodies == [{"name": "ci", "expires_at": NOW}]
 
 
+def test_a_key_from_the_database_asks_no_server_and_needs_the_database(picloud: CommandLine, tmp_path: Path) -> None:
+    picloud.environ["PICLOUD_DATA_DIR"] = str(tmp_path / "none")
+    result = picloud("keys", "create", "first", "--from-database")
+    assert result.exit_code == 1
+    assert "PICLOUD_DATABASE_URL is not set" in result.stderr
+    picloud.environ["PICLOUD_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    result = picloud("keys", "create", "first", "--from-database")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: PostgreSQL does not answer: ")
+    assert picloud("keys", "create", "first", "--from-database", "--expires", "1d").exit_code == 2
+
+
 # connecting
 
 
@@ -334,6 +346,7 @@ def test_the_current_server_is_changed_by_name(picloud: CommandLine, server: Fak
     server.on("GET", "/me", {"name": "admin"})
     for name in ("one", "two"):
         picloud("login", f"http://{name}.test", "--name", name, stdin="pic_x\n")
-    assert picloud("context", "use", "one").stderr == "now talking to http://one.test\n"
+    told = picloud("context", "use", "one").stderr.splitlines()
+    assert told == ["now talking to http://one.test", "PICLOUD_URL is set, and wins over this until it is unset"]
     assert picloud("context", "use", "three").exit_code == 5
     assert load_profiles(picloud.environ).current == "one"
