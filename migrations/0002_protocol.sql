@@ -142,7 +142,7 @@ $$;
 -- Takes ownership of everything one fetch brought, in one call. Each row is fenced by a new token; stale copies and
 -- duplicates match nothing. The worker's heartbeat is written first, in the same call: a process that was idle for an
 -- hour would otherwise be taken for dead between its begin and its next beat. A sync row whose caller was answered
--- already is not begun; nor is anything by a worker older than the installation accepts. Payloads above the inline size
+-- already is not begun; nor is anything by a worker that drains, or is older than the installation accepts. Payloads above the inline size
 -- are fetched by the thread that runs them. The commit is asynchronous: a crash only reverts to what the relay repairs.
 -- A function, because its plan is kept: as a statement of its own it took longer to plan than to run.
 create function begin_executions_v1(
@@ -173,6 +173,7 @@ begin
             limit 1 for update) found
         cross join lateral (select s.name, s.current_version, s.timeout_ms from scripts s where s.id = found.script_id limit 1) s
         where (select i.oldest_worker_protocol from installation i) <= p_protocol
+          and (select w.draining_at is null from workers w where w.id = p_worker)
     ), begun as (
         update outbox o
         set state = 2, token = new_token(), attempt = o.attempt + 1, worker_id = p_worker, begun_at = now(),

@@ -18,7 +18,16 @@ from redis.exceptions import RedisError
 from picloud import broker
 from picloud.database import Reconnecting, backoff_seconds, is_outage
 from picloud.failpoints import failpoint
-from picloud.outbox.run_rows import BegunRow, Settlement, WorkerProcess, begin, held_by, settle
+from picloud.outbox.run_rows import (
+    BegunRow,
+    Settlement,
+    WorkerProcess,
+    begin,
+    held_by,
+    read_standing,
+    settle,
+    unpublish,
+)
 from picloud_actors.board import Board
 from picloud_actors.scripts import ScriptSources
 from picloud_actors.workload import Assignment, Budget, Workload
@@ -52,6 +61,7 @@ class Fetcher(threading.Thread):
         self._client = broker.connect(redis_url, name="worker")
         self._blocking = broker.connect(redis_url, name="worker-fetch", socket_timeout_seconds=IDLE_BLOCK_SECONDS + 10)
         self._pop_script = self._client.register_script(broker.script("pop"))
+        self._wake_script = self._client.register_script(broker.script("wake"))
         self._is_stopping = threading.Event()
         self._is_busy = False
         self._said_alive_at = -float(IDLE_BLOCK_SECONDS)
@@ -192,6 +202,8 @@ class Fetcher(threading.Thread):
                 rows = begin(connection, self._worker, pairs, self._workload.speed.run_ms)
                 if was_down:
                     self._hand_back_strays(connection, rows)
+                if len(rows) < len(pairs):
+                    self._look_at_standing(connection, pairs)
                 self._sources.load(connection, {(row.script_id, row.version) for row in rows})
                 return rows
             except psycopg.Error as error:
@@ -202,6 +214,20 @@ class Fetcher(threading.Thread):
                 _LOG.warning("waiting for PostgreSQL: %s", str(error).strip())
                 self._is_stopping.wait(next(waits))
         return []
+
+    def _look_at_standing(self, connection: psycopg.Connection[Any], pairs: list[tuple[Any, int]]) -> None:
+        """A begin that brought too little: stale copies, or this process may not begin rows any more."""
+        reason = read_standing(connection, self._worker.id).reason_to_stand_aside
+        if reason:
+            self._workload.stand_aside(reason)
+            unpublish(connection, pairs)
+            self._wake_relay()
+
+    def _wake_relay(self) -> None:
+        try:
+            self._wake_script(keys=[broker.WAKE_LIST])
+        except broker.OUTAGES:
+            return  # the relay looks by itself
 
     def _hand_back_strays(self, connection: psycopg.Connection[Any], begun: list[BegunRow]) -> None:
         """A begin whose answer was lost may have committed: such rows are ours and we never knew.

@@ -43,7 +43,6 @@ class Heartbeat(threading.Thread):
         self._is_stopping = threading.Event()
         self._beaten_at = time.monotonic()
         self._is_fenced = False
-        self.is_draining = threading.Event()
 
     def stop(self) -> None:
         """End; called once nothing is held any more."""
@@ -89,10 +88,9 @@ class Heartbeat(threading.Thread):
             return
         self._beaten_at = time.monotonic()
         self._executor.cancel(frozenset(pair for pair in held if pair[0] in answer.lost))
-        if answer.is_too_old:
-            _LOG.error("the database wants newer workers: this one begins nothing more; upgrade it")
-        if answer.is_draining or answer.is_too_old:
-            self.is_draining.set()
+        if reason := answer.standing.reason_to_stand_aside:
+            self._workload.stand_aside(reason)
+            self._flusher.hand_back(self._workload.take_back_ready())
         self._unfence()
 
     def _unfence(self) -> None:

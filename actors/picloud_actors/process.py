@@ -123,11 +123,6 @@ class WorkerRuntime:
         finally:
             client.close()
 
-    @property
-    def is_draining(self) -> threading.Event:
-        """Set when PostgreSQL asks this process to stop taking work."""
-        return self._heartbeat.is_draining
-
     def stop(self) -> None:
         """Hand back what has not started, let running scripts finish, settle, leave nothing behind."""
         self._fetcher.stop()

@@ -13,6 +13,7 @@ nothing to do costs as much as running a small script. Nothing here does I/O but
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from picloud.outbox.run_rows import BegunRow
+
+_LOG = logging.getLogger("picloud.worker")
 
 #: How much work a process may hold: what it runs in about this time.
 BUDGET_MS = 100.0
@@ -109,6 +112,7 @@ class Workload:
         self._is_stopping = False
         self._is_released = False
         self._is_fenced = False
+        self._stands_aside = False
         self._fetcher_waits_for_async = False
 
     @property
@@ -124,7 +128,7 @@ class Workload:
             return self._budget()
 
     def _budget(self) -> Budget:
-        if self._is_stopping or self._is_fenced or self._held_bytes >= MOST_HELD_BYTES:
+        if self._is_stopping or self._is_fenced or self._stands_aside or self._held_bytes >= MOST_HELD_BYTES:
             return Budget(0, 0, 0, 0)
         busy = len(self._running[True]) + len(self._running[False])
         affordable = self.threads * BUDGET_MS / (self.speed.run_ms or BUDGET_MS)
@@ -298,6 +302,13 @@ class Workload:
         with self._lock:
             self._is_fenced = is_fenced
             self._room.notify_all()
+
+    def stand_aside(self, why: str) -> None:
+        """Take no more work as long as this process lives; said once in the log."""
+        with self._lock:
+            was_said, self._stands_aside = self._stands_aside, True
+        if not was_said:
+            _LOG.warning("this worker process begins nothing more: %s", why)
 
     def stop(self) -> None:
         """No more work is handed out or fetched."""

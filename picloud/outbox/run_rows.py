@@ -143,6 +143,27 @@ def _begun(row: Any) -> BegunRow:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether this process may begin rows at all."""
+
+    is_draining: bool
+    is_too_old: bool
+
+    @property
+    def reason_to_stand_aside(self) -> str | None:
+        """Why it may not, for the log; None: it may."""
+        if self.is_too_old:
+            return "the database wants newer workers; upgrade this one"
+        return "it was told to drain" if self.is_draining else None
+
+
+def read_standing(connection: Connection[Any], worker_id: UUID) -> Standing:
+    """Ask after a begin that brought less than expected."""
+    (row,) = fetch(connection, _SQL.may_begin, {"worker_id": worker_id})
+    return Standing(row.is_draining, row.oldest_worker_protocol > WORKER_PROTOCOL)
+
+
 def read_payload(connection: Connection[Any], row: BegunRow) -> tuple[bytes, bytes | None] | None:
     """Event and body of a row whose payload did not come inline; None when it is gone."""
     with connection.cursor(binary=True) as cursor:
@@ -166,13 +187,12 @@ class BeatAnswer:
 
     Attributes:
         is_known: False: the workers row is gone, others may take the rows at any moment.
-        is_draining: somebody asked this process to stop taking work.
+        standing: whether it may go on beginning rows.
         lost: rows this process holds no longer owns: cancelled, or taken over.
     """
 
     is_known: bool
-    is_draining: bool
-    is_too_old: bool
+    standing: Standing
     lost: frozenset[UUID]
 
 
@@ -187,8 +207,7 @@ def beat(connection: Connection[Any], worker_id: UUID, held: Sequence[tuple[UUID
     (row,) = fetch(connection, _SQL.beat, parameters)
     return BeatAnswer(
         is_known=row.is_draining is not None,
-        is_draining=bool(row.is_draining),
-        is_too_old=row.oldest_worker_protocol > WORKER_PROTOCOL,
+        standing=Standing(bool(row.is_draining), row.oldest_worker_protocol > WORKER_PROTOCOL),
         lost=frozenset(row.lost),
     )
 

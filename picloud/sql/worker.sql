@@ -12,6 +12,11 @@ select * from begin_executions_v1(
     %(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s::smallint, %(takes_sync)s, %(release)s,
     %(protocol)s::smallint, %(run_ms)s::real, %(ids)s::uuid[], %(tokens)s::bigint[], %(grace)s, %(inline_bytes)s)
 
+-- name: may_begin
+-- Why a begin brought nothing: this process drains, or is older than the installation accepts.
+select coalesce((select draining_at is not null from workers where id = %(worker_id)s), false) as is_draining,
+       (select oldest_worker_protocol from installation) as oldest_worker_protocol
+
 -- name: payload
 select event, body from payloads where id = %(id)s and day = %(day)s
 

@@ -227,3 +227,10 @@ def test_a_fetcher_blocked_on_sync_rows_is_woken_when_async_room_appears() -> No
     workload.done(slow.key)
     workload.settled([slow.key])
     assert kicks == ["kick"]
+
+
+def test_a_process_that_stands_aside_fetches_nothing_again() -> None:
+    workload = Workload(threads=4)
+    workload.stand_aside("it was told to drain")
+    workload.fence(False)
+    assert workload.budget().is_empty()
