@@ -2,7 +2,8 @@
 
 In the database the body lies beside the event, byte for byte. Here it becomes what it
 most likely is: JSON, else text, else ``{"base64": …}``. An edit goes the way back, and
-leaves the stored bytes alone when the body was not touched.
+leaves the stored bytes alone when the body was not touched. The copy of the content type
+that the worker reads is not shown: it follows the header, which may be edited.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from picloud.errors import InvalidInputError
 
 #: The source whose events have a body beside them.
 _WITH_BODY = "http"
+_CONTENT_TYPE = "content_type"
 
 
 def shown_event(source: str, event: bytes, body: bytes | None) -> Any:
     """The event as one JSON value."""
     if source != _WITH_BODY:
         return stored_json(event)
-    document = msgspec.json.decode(event)
-    return {**document, "body": shown_body(body)}
+    document: dict[str, Any] = msgspec.json.decode(event)
+    return {name: value for name, value in document.items() if name != _CONTENT_TYPE} | {"body": shown_body(body)}
 
 
 def stored_event(source: str, edited: dict[str, Any], body: bytes | None) -> tuple[bytes, bytes | None]:
@@ -41,7 +43,17 @@ def stored_event(source: str, edited: dict[str, Any], body: bytes | None) -> tup
     if source != _WITH_BODY:
         return msgspec.json.encode(edited), body
     rest = {name: value for name, value in edited.items() if name != "body"}
+    content_type = _content_type(rest.get("headers"))
+    if content_type is not None:
+        rest[_CONTENT_TYPE] = content_type
     return msgspec.json.encode(rest), _stored_body(edited.get("body"), body)
+
+
+def _content_type(headers: Any) -> str | None:
+    if not isinstance(headers, dict):
+        return None
+    values = [value for name, value in cast(dict[str, Any], headers).items() if name.lower() == "content-type"]
+    return values[0] if values and isinstance(values[0], str) else None
 
 
 def shown_body(body: bytes | None) -> Any:

@@ -54,6 +54,15 @@ def test_an_edited_body_stays_what_it_was(before: bytes | None, edited: object, 
     assert stored_event("http", {"method": "POST", "body": edited}, before) == (_HEAD, after)
 
 
+def test_the_content_type_a_worker_goes_by_follows_the_header() -> None:
+    stored = b'{"headers":{"content-type":"text/plain"},"content_type":"text/plain"}'
+    shown = shown_event("http", stored, b"7")
+    assert shown == {"headers": {"content-type": "text/plain"}, "body": 7}
+    assert stored_event("http", shown, b"7") == (stored, b"7")
+    shown["headers"] = {"Content-Type": "application/json"}
+    assert json.loads(stored_event("http", shown, b"7")[0])["content_type"] == "application/json"
+
+
 def test_base64_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="base64"):
         stored_event("http", {"body": {"base64": "%"}}, b"\xff")
