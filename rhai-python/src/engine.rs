@@ -18,7 +18,7 @@ use crate::resolver::Resolver;
 use crate::run::Run;
 use crate::scope::Scope as PyScope;
 use crate::script::{Script, ScriptBody};
-use crate::{guard, stdlib};
+use crate::{frozen, guard, stdlib};
 
 /// Symbols no script needs and that open holes: `eval` recurses past the call depth, `curry` hides memory.
 const DISABLED_SYMBOLS: [&str; 2] = ["eval", "curry"];
@@ -139,15 +139,14 @@ impl Template {
         engine.on_debug(move |text, source, position| debugger.debug(text, source, position));
         if !constants.is_empty() {
             #[allow(deprecated)] // Rhai's way of calling it volatile; the version is pinned.
-            engine.on_var(move |name, index, context| {
-                // A positive index is a variable the parser has seen; at zero it may still be one, found by name.
-                if index > 0 {
-                    return Ok(None);
-                }
+            engine.on_var(move |name, _, context| {
                 let Some((_, value)) = constants.iter().find(|(constant, _)| constant.as_str() == name) else {
                     return Ok(None);
                 };
-                Ok((!context.scope().contains(name)).then(|| value.clone()))
+                let local = context.scope().get(name);
+                // A closure captures the constant as a variable of its own: that is still the constant.
+                let is_constant = local.is_none_or(|local| frozen::is_same_view(local, value) == Some(true));
+                Ok(is_constant.then(|| value.clone()))
             });
         }
         if self.resolver.is_some() {

@@ -46,6 +46,10 @@ pub fn register(module: &mut Module) {
     }
     register_pairs::<FrozenMap, Map>(module, &["append", "mixin", "fill_with"]);
     register_pairs::<FrozenArray, Array>(module, &["append", "zip"]);
+    // `array += item`
+    let types = [TypeId::of::<FrozenArray>(), TypeId::of::<Dynamic>()];
+    let append = native(|context, args| forward_change(context, "+=", args), false);
+    FuncRegistration::new("+=").in_global_namespace().set_into_module_raw(module, types, append);
     module.set_iter(TypeId::of::<FrozenArray>(), |value| {
         // Items are copies, as in every loop of Rhai: the script may change them.
         let array = value.cast::<FrozenArray>();

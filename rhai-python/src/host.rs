@@ -17,7 +17,7 @@ use crate::fault::Fault;
 use crate::function::{Function, Gate};
 use crate::json::{self, JsonError, Shape};
 use crate::run::{self, Run, Stop};
-use crate::stdlib::Answer;
+use crate::stdlib::{placed, Answer};
 use crate::values::Json;
 use crate::{frozen, handle, text};
 
@@ -255,7 +255,7 @@ impl HostFunction {
             Err(Failed::Raised(error)) => Err(raised(py, run, error)),
         });
         run.expect_clock();
-        result
+        placed(context, result)
     }
 
     fn mismatch(&self, index: usize, kind: Kind, value: &Dynamic, context: &NativeCallContext) -> Box<EvalAltResult> {

@@ -54,8 +54,10 @@ pub fn json_module() -> Shared<Module> {
     static MODULE: OnceLock<Shared<Module>> = OnceLock::new();
     let build = || {
         let mut module = Module::new();
-        module.set_native_fn("parse", parse_json);
-        module.set_native_fn("stringify", |value: Dynamic| stringify_json(&value));
+        module.set_native_fn("parse", |context: NativeCallContext, text: &str| placed(&context, parse_json(text)));
+        module.set_native_fn("stringify", |context: NativeCallContext, value: Dynamic| {
+            placed(&context, stringify_json(&value))
+        });
         module.set_id("json");
         module.build_index();
         module.into()
@@ -66,6 +68,16 @@ pub fn json_module() -> Shared<Module> {
 /// A function scripts call without a module's name.
 pub fn global(name: &str, is_pure: bool) -> FuncRegistration {
     FuncRegistration::new(name).in_global_namespace().with_purity(is_pure)
+}
+
+/// Rhai does not say where a function of a module failed.
+pub fn placed<T>(context: &NativeCallContext, mut answer: Answer<T>) -> Answer<T> {
+    if let Err(error) = &mut answer {
+        if error.position().is_none() {
+            error.set_position(context.call_position());
+        }
+    }
+    answer
 }
 
 /// The error Rhai itself gives when a value outgrows its limit; scripts cannot catch it.

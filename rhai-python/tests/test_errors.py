@@ -1,0 +1,135 @@
+"""The tree of exceptions: what is raised, where it points, and that it travels."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+import rhai
+
+ENGINE = rhai.Engine()
+
+
+def failure(source: str, **options: Any) -> rhai.RhaiError:
+    with pytest.raises(rhai.RhaiError) as caught:
+        ENGINE.compile(source, name="main").run(**options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("source", "expected", "kind", "line", "column"),
+    [
+        ("let x = ;", rhai.RhaiSyntaxError, "ExprExpected", 1, 9),
+        ("\n  'ab", rhai.RhaiSyntaxError, "BadInput/UnterminatedString", 2, 3),
+        ("let x = 1;\nlet y = x / 0; y", rhai.RhaiArithmeticError, "ErrorArithmetic", 2, 11),
+        ("9223372036854775807 + 1", rhai.RhaiArithmeticError, "ErrorArithmetic", 1, None),
+        ("\n nope", rhai.RhaiNameError, "ErrorVariableNotFound", 2, 2),
+        ("nope(1)", rhai.RhaiNameError, "ErrorFunctionNotFound", 1, 1),
+        ('import "x" as x;', rhai.RhaiNameError, "ErrorModuleNotFound", 1, 8),
+        ("[1][2]", rhai.RhaiIndexError, "ErrorArrayBounds", 1, 5),
+        ('"abc"[7]', rhai.RhaiIndexError, "ErrorStringBounds", 1, None),
+        ('1 + #{a: 1}', rhai.RhaiNameError, "ErrorFunctionNotFound", 1, 3),
+        ("for x in 5 { }", rhai.RhaiTypeError, "ErrorFor", 1, None),
+        ("if 5 { }", rhai.RhaiSyntaxError, "ExprExpected", 1, None),
+        ("let x = 5; if x { }", rhai.RhaiTypeError, "ErrorMismatchDataType", 1, None),
+        ("const X = 1; let f = || X; X += 1;", rhai.RhaiSyntaxError, "AssignmentToConstant", 1, None),
+        ("throw 5", rhai.RhaiThrow, "ErrorRuntime", 1, 1),
+    ],
+)  # fmt: skip
+def test_classes_kinds_and_positions(source: str, expected: type, kind: str, line: int, column: int | None) -> None:
+    error = failure(source)
+    assert type(error) is expected
+    assert error.kind == kind
+    assert error.line == line
+    if column is not None:
+        assert error.column == column
+    assert error.source == "main"
+    assert "(line" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "message"),
+    [
+        ('throw "text"', "text", "text"),
+        ('throw #{message: "x", retry: false}', {"message": "x", "retry": False}, "x"),
+        ("throw [1, ()]", [1, None], "[1, ()]"),
+        ("throw", None, "()"),
+        ("throw 'c'", "c", "c"),
+        ("throw 1.5", 1.5, "1.5"),
+        ("fn f() { throw 7 } f()", 7, "7"),
+        ("[1].map(|x| { throw x })", 1, "1"),
+    ],
+)  # fmt: skip
+def test_a_throw_keeps_its_value(source: str, value: Any, message: str) -> None:
+    error = failure(source)
+    assert isinstance(error, rhai.RhaiThrow)
+    assert error.value == value
+    assert error.message == message
+
+
+def test_a_call_stack_is_innermost_first() -> None:
+    error = failure("fn inner(x) {\n  x / 0\n}\nfn outer(x) {\n  inner(x)\n}\n\nouter(1);")
+    assert error.function == "inner"
+    assert [(frame.function, frame.line, frame.source) for frame in error.frames] == [
+        ("inner", 2, "main"),
+        ("outer", 5, "main"),
+        (None, 8, "main"),
+    ]
+    assert failure("let f = |x| x / 0;\nf.call(1)").function == "closure"
+
+
+def test_columns_count_characters() -> None:
+    assert failure('let s = "äöü😀"; nope').column == 18
+
+
+@pytest.mark.parametrize("source", ['throw "memory"', 'throw #{limit: "operations", kind: "ErrorTooManyOperations"}'])
+def test_a_throw_is_never_a_limit(source: str) -> None:
+    assert type(failure(source)) is rhai.RhaiThrow
+
+
+def test_limits_cannot_be_caught_or_rethrown() -> None:
+    error = failure("try { loop {} } catch (e) { throw e }", limits=rhai.Limits(max_operations=100))
+    assert type(error) is rhai.RhaiLimitError
+
+
+def test_every_error_can_be_pickled() -> None:
+    errors = [
+        failure("let x = ;"),
+        failure("throw #{a: [1]}"),
+        failure("fn f() { 1 / 0 } f()"),
+        failure("loop {}", limits=rhai.Limits(max_operations=10)),
+        failure("loop {}", limits=rhai.Limits(timeout_seconds=0.001)),
+        failure("x" * 70_000),
+    ]
+    for error in errors:
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        for name in error._fields:
+            assert getattr(copy, name) == getattr(error, name)
+
+
+def test_the_tree_is_what_it_says() -> None:
+    assert issubclass(rhai.RhaiTimeoutError, TimeoutError)
+    assert issubclass(rhai.RhaiMemoryError, MemoryError)
+    assert issubclass(rhai.RhaiSourceLimitError, rhai.RhaiSyntaxError)
+    assert issubclass(rhai.RhaiSourceLimitError, rhai.RhaiLimitError)
+    assert issubclass(rhai.RhaiInputError, ValueError)
+    assert not issubclass(rhai.RhaiThrow, rhai.RhaiLimitError)
+    exported = [getattr(rhai, name) for name in rhai.__all__ if name.startswith("Rhai")]
+    assert all(issubclass(cls, rhai.RhaiError) for cls in exported)
+
+
+def test_failed_runs_have_statistics() -> None:
+    stats = failure("let a = []; for i in 0..100 { a.push(i); } throw 1").stats
+    assert stats is not None
+    assert stats.operations > 100
+    assert stats.peak_bytes > 100 * 8
+    assert stats.leaked_bytes == 0
+    assert pickle.loads(pickle.dumps(stats)) == stats
+
+
+def test_errors_read_well() -> None:
+    assert str(failure("\n nope")) == "Variable not found: nope (main:2:2)"
