@@ -9,7 +9,7 @@ import falcon.asgi
 from picloud_web import problems
 from picloud_web.api import add_routes
 from picloud_web.composition import Dependencies
-from picloud_web.health import Health, LandingPage, Readiness
+from picloud_web.health import Health, LandingPage, Metrics, Readiness
 from picloud_web.origins import OriginMiddleware
 
 
@@ -37,5 +37,6 @@ def create_app(dependencies: Dependencies) -> problems.App:
     app.add_route("/", LandingPage())
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(services))
+    app.add_route("/metrics", Metrics(dependencies.dispatcher, dependencies.window))
     add_routes(app, services)
     return app

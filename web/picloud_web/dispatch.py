@@ -24,7 +24,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from picloud.broker import OUTAGES, Reply, encode_message
+from picloud.broker import Reply, encode_message
 from picloud.control.routing import read_answers
 from picloud.database import backoff_seconds, is_outage
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, UnavailableError
@@ -40,14 +40,12 @@ from picloud.outbox.accept import (
 from picloud_web.inbox import Inbox
 from picloud_web.ingress import OUTAGE_SECONDS, AppChangedError, Connect, Ingress
 from picloud_web.services import Database
-from picloud_web.window import Window
+from picloud_web.window import REDIS_FAILURES, Window
 
 _log = logging.getLogger("picloud.web.dispatch")
 
 #: What a caller waits beyond the script's own timeout.
 GRACE_MS = 2_000
-#: What the workers are told a sync run takes, until they have measured it.
-_ESTIMATED_MS = 5
 
 _NOT_PUBLISHED = msgspec.json.encode(
     {"code": "storage_unavailable", "message": "the run could not be handed to a worker"}
@@ -79,6 +77,8 @@ class OutboxDispatcher:
         # Nobody was promised anything yet, so these commits need not wait for the disk.
         self._sync_ingress = Ingress(connect, self._publish, durable=False)
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Requests since the process started, by mode; refused ones among them.
+        self.async_total = self.sync_total = self.refused_total = 0
 
     def start(self) -> None:
         """Begin to write and to read answers."""
@@ -104,10 +104,12 @@ class OutboxDispatcher:
 
     async def accept_async(self, arrival: Arrival) -> dt.datetime:
         """See ``Dispatcher.accept_async``."""
+        self.async_total += 1
         return await self._async_ingress.accept(arrival)
 
     async def accept_async_once(self, arrival: Arrival, *, key: str, fingerprint: bytes) -> FirstAnswer:
         """As ``accept_async``; a key that was used before gets the first answer, and nothing is written."""
+        self.async_total += 1
         first = await self._claim(arrival, key, fingerprint)
         if first.is_first:
             self._window.wake()
@@ -157,6 +159,7 @@ class OutboxDispatcher:
 
     async def _run(self, arrival: Arrival, timeout_ms: int, write: Callable[[Arrival], Awaitable[object]]) -> Reply:
         """Expect, write, wait; the row is given up when the caller leaves."""
+        self.sync_total += 1
         self._refuse_when_full()
         wait_ms = timeout_ms + GRACE_MS
         token = secrets.randbits(53) or 1
@@ -175,14 +178,16 @@ class OutboxDispatcher:
     def _refuse_when_full(self) -> None:
         """503 before anything is written: what is written now could not be answered in time."""
         if not self._window.is_up:
+            self.refused_total += 1
             raise UnavailableError("Redis does not answer")
         if self._inbox.waiting >= self._max_sync_in_flight or self._window.sync_length > self._max_sync_in_flight:
+            self.refused_total += 1
             raise CapacityError("too many requests are waiting for an answer")
 
     async def _be_present(self) -> None:
         try:
             await self._inbox.be_present()
-        except OUTAGES as error:
+        except REDIS_FAILURES as error:
             raise UnavailableError("Redis does not answer") from error
 
     async def _await_answer(self, answer: asyncio.Future[Reply], execution_id: UUID, wait_ms: int) -> Reply:
@@ -205,12 +210,18 @@ class OutboxDispatcher:
 
     async def _publish(self, arrivals: Sequence[Arrival]) -> None:
         """Put committed sync rows before the workers."""
-        messages = [_message(arrival) for arrival in arrivals]
+        messages = [self._message(arrival) for arrival in arrivals]
         try:
             await self._window.publish(messages)
         except UnavailableError:
             # Not awaited here: the next batch must not wait for it.
             self._spawn(self._withdraw([arrival.id for arrival in arrivals]))
+
+    def _message(self, arrival: Arrival) -> bytes:
+        assert arrival.reply is not None, "only sync rows are published here"
+        size = len(arrival.event) + len(arrival.body or b"")
+        run_ms = self._window.run_ms(arrival.script_id)
+        return encode_message([(arrival.id, arrival.reply.token)], estimated_ms=run_ms, payload_bytes=size)
 
     async def _withdraw(self, ids: Sequence[UUID]) -> None:
         """Take back rows that could not be published. Those that began after all go on being waited for."""
@@ -253,12 +264,6 @@ class OutboxDispatcher:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _message(arrival: Arrival) -> bytes:
-    assert arrival.reply is not None, "only sync rows are published here"
-    size = len(arrival.event) + len(arrival.body or b"")
-    return encode_message([(arrival.id, arrival.reply.token)], estimated_ms=_ESTIMATED_MS, payload_bytes=size)
 
 
 async def _through_outage(work: Callable[[], Awaitable[FirstAnswer | None]]) -> FirstAnswer | None:

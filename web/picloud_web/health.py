@@ -6,14 +6,16 @@ answer it, ``/metrics`` what this process has counted (Prometheus text format).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import falcon.asgi
 import psycopg
 
-from picloud.broker import OUTAGES
 from picloud_web import problems
+from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.services import Services
+from picloud_web.window import REDIS_FAILURES, Window
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -44,6 +46,29 @@ class Health:
         response.media = {"status": "ok"}
 
 
+class Metrics:
+    """``/metrics`` in Prometheus' text format; the platform's own figures are in ``/api/v1/system/stats``."""
+
+    def __init__(self, dispatcher: OutboxDispatcher, window: Window) -> None:
+        self._dispatcher = dispatcher
+        self._window = window
+
+    async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
+        response.text = "".join(
+            f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n{name} {value}\n"
+            for name, kind, meaning, value in self._figures()
+        )
+
+    def _figures(self) -> Iterator[tuple[str, str, str, int]]:
+        dispatcher = self._dispatcher
+        yield "picloud_web_async_requests_total", "counter", "Requests to async routes.", dispatcher.async_total
+        yield "picloud_web_sync_requests_total", "counter", "Requests to sync routes.", dispatcher.sync_total
+        yield "picloud_web_sync_refused_total", "counter", "Of these, refused unwritten.", dispatcher.refused_total
+        yield "picloud_web_sync_in_flight", "gauge", "Requests that wait for an answer.", dispatcher.sync_in_flight
+        yield "picloud_web_redis_up", "gauge", "1 while Redis answers.", int(self._window.is_up)
+
+
 class Readiness:
     """``/readyz``: what requests need is there."""
 
@@ -69,6 +94,6 @@ class Readiness:
     async def _redis_answers(self) -> bool:
         try:
             await cast(Any, self._services.redis).ping()
-        except OUTAGES:
+        except REDIS_FAILURES:
             return False
         return True

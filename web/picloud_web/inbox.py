@@ -21,9 +21,9 @@ from uuid import UUID
 import psycopg
 import redis.asyncio
 
-from picloud.broker import INBOX_ALIVE_SECONDS, OUTAGES, Reply, inbox_alive_key, inbox_key
+from picloud.broker import INBOX_ALIVE_SECONDS, Reply, inbox_alive_key, inbox_key
 from picloud.database import backoff_seconds
-from picloud_web.window import Window
+from picloud_web.window import REDIS_FAILURES, Window
 
 _log = logging.getLogger("picloud.web.inbox")
 
@@ -76,7 +76,7 @@ class Inbox:
         if self._present_at is not None:
             try:
                 await self._client.delete(inbox_alive_key(self.name), self._key)
-            except OUTAGES:
+            except REDIS_FAILURES:
                 pass  # it expires by itself
 
     @property
@@ -118,7 +118,7 @@ class Inbox:
         said_at = self._clock()
         try:
             await self._client.set(inbox_alive_key(self.name), b"1", ex=INBOX_ALIVE_SECONDS)
-        except OUTAGES:
+        except REDIS_FAILURES:
             self._window.mark_down()
             raise
         self._present_at = said_at
@@ -129,7 +129,7 @@ class Inbox:
             await self._wanted.wait()
             try:
                 messages = await self._pop()
-            except OUTAGES:
+            except REDIS_FAILURES:
                 self._window.mark_down()
                 await asyncio.sleep(_LOOK_SECONDS / 4)
                 continue
@@ -167,10 +167,10 @@ class Inbox:
             await asyncio.sleep(_LOOK_SECONDS)
             if not self._waiters or not self._window.is_up:
                 continue
-            await self._window.check_epoch()
+            await self._window.look()
             try:
                 await self.be_present()
-            except OUTAGES:
+            except REDIS_FAILURES:
                 continue
 
     async def _after_loss(self) -> None:

@@ -38,6 +38,8 @@ _MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 #: How long an outage is waited out before a request is refused.
 OUTAGE_SECONDS = 2.5
+#: A statement that takes longer is given up with its connection.
+_STATEMENT_SECONDS = 5.0
 #: A caller is answered after this long, whatever the connection does: it may hang without an error.
 _ANSWER_SECONDS = 6.0
 
@@ -165,13 +167,18 @@ class Ingress:
     async def _accept(self, arrivals: Sequence[Arrival]) -> Accepted:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connect()
-        return await accept_async(self._connection, arrivals, durable=self._durable)
+        try:
+            async with asyncio.timeout(_STATEMENT_SECONDS):
+                return await accept_async(self._connection, arrivals, durable=self._durable)
+        except TimeoutError as error:
+            # A server that is stopped, not dead, keeps the connection open and says nothing.
+            raise psycopg.OperationalError("PostgreSQL does not answer") from error
 
     async def _settle(self, batch: Sequence[_Waiting], accepted: Accepted) -> None:
         assert accepted.at is not None, "a batch is never empty"
         written = [waiting.arrival for waiting in batch if waiting.arrival.id not in accepted.refused]
         if written:
-            await self._committed(written)
+            await self._tell(written)
         for waiting in batch:
             if waiting.done.done():
                 continue
@@ -179,6 +186,13 @@ class Ingress:
                 waiting.done.set_exception(AppChangedError("the app changed in the meantime"))
             else:
                 waiting.done.set_result(accepted.at)
+
+    async def _tell(self, written: Sequence[Arrival]) -> None:
+        try:
+            await self._committed(written)
+        except Exception:  # noqa: BLE001  # of whatever kind; it is not about what was asked
+            # The rows are committed and their callers must hear so; the relay finds them by itself.
+            _log.exception("committed rows could not be handed on")
 
     def _still_patient(self, batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Refuse those who have waited long enough; the others try again."""

@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import redis.asyncio
+import redis.exceptions
 
 from picloud.broker import (
     ASYNC_LIST,
     EPOCH_KEY,
-    OUTAGES,
+    RUN_TIMES_KEY,
     SYNC_LIST,
     WAKE_LIST,
     new_epoch,
@@ -30,8 +31,16 @@ from picloud.errors import UnavailableError
 
 _log = logging.getLogger("picloud.web.window")
 
+#: Whatever a command may raise while Redis cannot be used, however it says so: MISCONF (its disk is full) is a plain
+#: ResponseError, and a connection closed under a command is a RuntimeError of the event loop.
+REDIS_FAILURES = (redis.exceptions.RedisError, RuntimeError, OSError)
+
 #: The length of the sync list is believed for this long; older, it is found out again by publishing.
 _LENGTH_SECONDS = 0.25
+#: The workers' measurements are read again after this long, while somebody waits for an answer.
+_RUN_TIMES_SECONDS = 5.0
+#: What a sync run is said to take until the workers have measured it.
+_UNMEASURED_MS = 5
 
 _LISTS = (EPOCH_KEY, SYNC_LIST, ASYNC_LIST)
 
@@ -47,6 +56,8 @@ class Window:
         self._epoch: str | None = None
         self._sync_length = 0
         self._sync_length_at = 0.0
+        self._run_times: dict[bytes, bytes] = {}
+        self._run_times_at = -_RUN_TIMES_SECONDS
         self._tasks: set[asyncio.Task[None]] = set()
         self._waker: asyncio.Task[None] | None = None
         self._wake_again = False
@@ -65,6 +76,11 @@ class Window:
         """Messages in the sync list when last heard; 0 when that is too long ago to mean anything."""
         return self._sync_length if self._clock() - self._sync_length_at < _LENGTH_SECONDS else 0
 
+    def run_ms(self, script_id: int) -> int:
+        """What one run of this script takes, as the workers measured it: they fetch what they can run in a while."""
+        measured = self._run_times.get(b"%d" % script_id)
+        return _UNMEASURED_MS if measured is None else max(1, round(float(measured)))
+
     async def publish(self, messages: Sequence[bytes]) -> None:
         """Put messages of sync rows before the workers.
 
@@ -81,16 +97,19 @@ class Window:
                     return
                 # Rows published earlier are gone from Redis: the relay must publish them again.
                 self._memory_lost()
-        except OUTAGES as error:
+        except REDIS_FAILURES as error:
             self.mark_down()
             raise UnavailableError("Redis does not answer") from error
         raise UnavailableError("Redis loses its memory again and again")
 
-    async def check_epoch(self) -> None:
-        """Compare the epoch; for those who wait for something that a wiped Redis would never send."""
+    async def look(self) -> None:
+        """Compare the epoch, for those who wait for something that a wiped Redis would never send."""
         try:
             found: Any = await self._client.get(EPOCH_KEY)
-        except OUTAGES:
+            if self._clock() - self._run_times_at >= _RUN_TIMES_SECONDS:
+                self._run_times_at = self._clock()
+                self._run_times = await cast(Any, self._client).hgetall(RUN_TIMES_KEY)
+        except REDIS_FAILURES:
             self.mark_down()
             return
         if self._epoch is not None and (found is None or found.decode() != self._epoch):
@@ -109,7 +128,7 @@ class Window:
             self._wake_again = False
             try:
                 await self._wake_script(keys=[WAKE_LIST])
-            except OUTAGES:
+            except REDIS_FAILURES:
                 # The relay looks by itself every few seconds; nothing is lost, only later.
                 self.mark_down()
                 return
@@ -128,7 +147,7 @@ class Window:
                 # At once: often a single connection was lost, and the server is well.
                 await cast(Any, self._client).ping()
                 break
-            except OUTAGES:
+            except REDIS_FAILURES:
                 await asyncio.sleep(wait)
         _log.warning("Redis answers again")
         self.is_up = True
@@ -144,7 +163,7 @@ class Window:
     async def _tell(self, on_return: Callable[[], Awaitable[None]]) -> None:
         try:
             await on_return()
-        except OUTAGES:
+        except REDIS_FAILURES:
             self.mark_down()
 
     async def _find_epoch(self) -> str:
