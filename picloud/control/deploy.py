@@ -1,8 +1,8 @@
 """Deploy: an app made to be what its manifest and files say, in one transaction.
 
-1. The manifest is checked, every script compiled: nothing has been read or written yet.
-2. What there is is compared with what is wanted (``plan_changes``, a pure function). Nothing
-   to change: nothing is written, the app's revision stays.
+1. The manifest is checked, what there is is compared with what is wanted (``plan_changes``, a pure
+   function), and every script that is new or changed is compiled.
+2. Nothing to change: nothing is written, the app's revision stays.
 3. The app's row is locked, the comparison made again (another deploy may have come between),
    and the changes are written: routes leave before the scripts they used, and come after those they need.
 """
@@ -112,21 +112,21 @@ async def deploy(
         ScriptError: names every script that does not compile.
     """
     wanted = read_wanted(app_name, manifest, files)
-    await check_drafts(list(wanted.drafts.values()))
     try:
         app = await find_app(connection, app_name)
         found = await _read_found(connection, app)
     except NotFoundError:
         app, found = None, Found()
+    await check_drafts(_changed(wanted, found))
     changes = _plan(wanted, found, settings.sandbox, is_new=app is None)
     revision = 0 if app is None else app.revision
     if changes and not dry_run:
-        changes, revision = await _change(connection, settings, principal, wanted)
+        changes, revision = await _change(connection, settings, principal, wanted, checked=_changed(wanted, found))
     return DeployPlan(app_name, dry_run, not changes, revision, changes)
 
 
 async def _change(
-    connection: Connection, settings: Settings, principal: Principal, wanted: Wanted
+    connection: Connection, settings: Settings, principal: Principal, wanted: Wanted, *, checked: list[Draft]
 ) -> tuple[list[Change], int]:
     """Compare again with the app locked, and write what differs; the second value is the revision."""
     is_new = await insert_app(connection, principal, wanted.app)
@@ -135,8 +135,19 @@ async def _change(
     changes = _plan(wanted, found, settings.sandbox, is_new=is_new)
     if not changes:
         return changes, app.revision
+    # Somebody else's deploy came between and left a script that nobody has compiled for us.
+    await check_drafts([draft for draft in _changed(wanted, found) if draft not in checked])
     await _write(connection, settings.sandbox, principal, app=app, wanted=wanted, found=found)
     return changes, app.revision if is_new else await raise_revision(connection, app)
+
+
+def _changed(wanted: Wanted, found: Found) -> list[Draft]:
+    """The drafts that would be written: the others were compiled when they were."""
+    return [draft for name, draft in wanted.drafts.items() if not _is_current(draft, found.scripts.get(name))]
+
+
+def _is_current(draft: Draft, current: CurrentScript | None) -> bool:
+    return current is not None and current.equals(draft)
 
 
 def _plan(wanted: Wanted, found: Found, ceilings: SandboxCeilings, *, is_new: bool) -> list[Change]:
@@ -257,10 +268,9 @@ async def _write(
     for key, route in found.routes.items():
         if key not in wanted.routes:
             await delete_route(connection, app, route)
-    for name, draft in wanted.drafts.items():
-        current = found.scripts.get(name)
-        if current is None or not current.equals(draft):
-            await write_draft(connection, app, principal, draft, current=current, ceilings=ceilings)
+    for draft in _changed(wanted, found):
+        current = found.scripts.get(draft.name)
+        await write_draft(connection, app, principal, draft, current=current, ceilings=ceilings)
     await _write_routes(connection, principal, app, wanted, found)
     for name, script in found.scripts.items():
         if name not in wanted.drafts:

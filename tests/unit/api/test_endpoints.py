@@ -67,6 +67,7 @@ def test_every_endpoint_that_reads_a_body_bounds_it() -> None:
         ({"limit": ["1", "2"]}, "limit: expected `int`, got `array`"),
         ({"status": "done"}, "status: invalid enum value 'done'"),
         ({"since": "2026-01-01T00:00:00"}, "since: expected `datetime` with a timezone component"),
+        ({"since": "0001-01-01T00:00:00Z"}, "the query: since: the year 1 is too far away"),
         ({"statsu": "dead"}, "the query: object contains unknown field `statsu`"),
     ],
 )

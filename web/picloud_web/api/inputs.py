@@ -24,8 +24,19 @@ Instant = Annotated[dt.datetime, msgspec.Meta(tz=True, description="RFC 3339, wi
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=60, description="Wait at most this long for the end.")]
 
 
+#: Nearer to the ends of what a datetime can be, converting between time zones overflows.
+_YEARS = range(2, 9_999)
+
+
 class Input(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of everything a caller sends."""
+
+    def __post_init__(self) -> None:
+        """Called by msgspec for every value it makes; a ValueError becomes its ValidationError."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, dt.datetime) and value.year not in _YEARS:
+                raise ValueError(f"{name}: the year {value.year} is too far away")
 
 
 class Paging(Input, frozen=True, kw_only=True):

@@ -61,7 +61,7 @@ class NewScript(NewVersion, frozen=True, kw_only=True):
 class Rollback(Input, frozen=True):
     """Where to go back to; without `version`, to the one before the current one."""
 
-    version: int | None = None
+    version: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)] | None = None
 
 
 class Invocation(Input, frozen=True):
