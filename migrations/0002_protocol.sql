@@ -43,6 +43,11 @@ create function complete_executions_v1(
 language plpgsql set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 begin
+    -- Locked in a statement of its own, so that the next one begins after the locks are ours: a row that somebody changed
+    -- while we waited for it (web, when its client leaves) has a new version, which the waiting statement locks but
+    -- cannot see, and its run would be taken for lost.
+    perform from unnest(p_ids, p_tokens) as r (id, token)
+    cross join lateral (select from outbox o where o.id = r.id and o.token = r.token limit 1 for update) locked;
     return query
     with runs as (
         select * from unnest(p_ids, p_tokens, p_outcomes, p_reasons, p_result_kinds, p_results, p_http_statuses, p_http_headers,
