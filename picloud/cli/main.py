@@ -161,7 +161,9 @@ def main() -> None:
 
 def _complain(message: str, hint: str | None = None) -> None:
     """One line that says what is wrong, one that says what to do."""
-    click.echo(f"{_marked('error:', 'red')} {message}", err=True)
+    from picloud.cli.text import printable
+
+    click.echo(f"{_marked('error:', 'red')} {printable(message)}", err=True)
     if hint:
         click.echo(f"{_marked('hint:', 'cyan')} {hint}", err=True)
 

@@ -181,7 +181,7 @@ def filters(*names: str) -> Callable[[Function], Function]:
         "app": "Only of this app.",
         "script": "Only of this script.",
         "source": "Only what this source fired: http, invoke, …",
-        "trigger": "Only what this trigger or route fired, by id.",
+        "trigger": "Only what this route fired: its id, or 'METHOD /PATH'.",
     }
 
     def decorate(function: Function) -> Function:

@@ -128,7 +128,7 @@ def _least_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
 
 
 def _natural_width(rows: Sequence[Row], column: Column) -> int:
-    return max(len(column.title), *(len(column.text(row)) for row in rows))
+    return max([len(column.title), *(len(column.text(row)) for row in rows)])
 
 
 def _aligned(text: str, column: Column, width: int) -> str:
@@ -149,4 +149,4 @@ def dim(text: str) -> str:
 
 def note(message: str) -> None:
     """Progress or a hint: for people, on standard error."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)

@@ -118,7 +118,10 @@ def replay(
     if ids and wanted:
         raise click.UsageError("filters go with --all, not with ids")
     if ids and not dry_run:
-        _print_replayed(_each(ids, lambda each: client.post(api_path("dead-letters", each, "replay"))), as_json=as_json)
+        done, failure = _each(ids, lambda each: client.post(api_path("dead-letters", each, "replay")))
+        _print_replayed(done, as_json=as_json)
+        if failure is not None:
+            raise failure
         return
     body = {**wanted, **({"ids": list(ids)} if ids else {}), "limit": limit, "dry_run": dry_run}
     found = client.post("/dead-letters/replay", body, answer_seconds=_ANSWER_SECONDS)
@@ -127,7 +130,9 @@ def replay(
     else:
         _print_replayed(found["replayed"], as_json=as_json)
         left = found["matched"] - len(found["replayed"])
-        if left > 0:
+        if not found["matched"]:
+            note("no open dead letter fits")
+        elif left > 0:
             note(f"{left} are left: their script is gone, or there are more than --limit")
 
 
@@ -142,11 +147,13 @@ def ignore(client: Client, *, ids: Sequence[str], reason: str | None, as_json: b
     if not ids:
         raise click.UsageError("name at least one dead letter")
     body = {} if reason is None else {"reason": reason}
-    done = _each(ids, lambda each: client.post(api_path("dead-letters", each, "ignore"), body))
+    done, failure = _each(ids, lambda each: client.post(api_path("dead-letters", each, "ignore"), body))
     if as_json:
         print_json(done)
     else:
-        note(f"ignored {len(done)}")
+        note(f"ignored {len(done)} of {len(ids)}")
+    if failure is not None:
+        raise failure
 
 
 @example(
@@ -184,26 +191,22 @@ def _edited(event: Any) -> Any:
     return None if edited == event else edited
 
 
-def _each(ids: Sequence[str], act: Callable[[str], Any]) -> list[Any]:
+def _each(ids: Sequence[str], act: Callable[[str], Any]) -> tuple[list[Any], PiCloudError | None]:
     """Act on every id; one that fails does not keep the others from their turn.
 
-    Raises:
-        PiCloudError: the last failure, after all had their turn.
+    Returns:
+        What the others answered, and the last failure; earlier ones are told on standard error.
     """
     done: list[Any] = []
-    failed: PiCloudError | None = None
+    failure: PiCloudError | None = None
     for each in ids:
         try:
             done.append(act(each))
         except PiCloudError as error:
-            if failed is not None:
-                note(f"error: {failed.message}")
-            failed = error
-    if failed is not None:
-        if done:
-            note(f"{len(done)} of {len(ids)} done")
-        raise failed
-    return done
+            if failure is not None:
+                note(f"error: {failure.message}")
+            failure = error
+    return done, failure
 
 
 def _print_replayed(replayed: Sequence[dict[str, Any]], *, as_json: bool) -> None:
@@ -212,8 +215,6 @@ def _print_replayed(replayed: Sequence[dict[str, Any]], *, as_json: bool) -> Non
         return
     for each in replayed:
         click.echo(f"{each['id']} runs again as {each['execution_id']}")
-    if not replayed:
-        note("no open dead letter fits")
 
 
 def _print_count(found: dict[str, Any], *, as_json: bool) -> None:

@@ -55,7 +55,7 @@ def _report(answer: dict[str, Any], script: str, *, as_json: bool) -> None:
         return
     what = error_text(error, script) or f"the execution is {answer['status']}"
     raise PiCloudError(
-        printable(what),
+        what,
         hint=f"`picloud logs --execution {answer['execution_id']}` shows what it logged",
         code="no_answer" if code is ExitCode.TIMED_OUT else "function_failed",
     )

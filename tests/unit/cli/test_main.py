@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 import picloud as package
-from picloud.cli.main import COMMANDS, PiCloudGroup, cli
+from picloud.cli.main import COMMANDS, cli
 from tests.unit.cli.conftest import CommandLine, FakeServer
 
 #: Contract, section 1, as far as this release goes.
@@ -117,6 +117,11 @@ def test_an_error_is_one_line_and_a_hint_and_never_a_traceback(picloud: CommandL
     assert result.exit_code == 4
     assert result.stdout == ""
     assert result.stderr == "error: the API key is not valid\nhint: `picloud login URL` takes a new key\n"
+
+
+def test_an_error_cannot_take_over_the_terminal(picloud: CommandLine, server: FakeServer) -> None:
+    server.problem("GET", "/apps/x", 404, "not_found", "no \x1b]0;title\x07 here")
+    assert picloud("apps", "show", "x").stderr == "error: no \\x1b]0;title\\x07 here\n"
 
 
 def test_without_a_server_there_is_a_way_to_get_one(picloud: CommandLine) -> None:
@@ -233,7 +238,3 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch, server: FakeServe
     assert "\x1b[" in output_of()
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in output_of()
-
-
-def test_the_root_is_the_group_that_maps_errors() -> None:
-    assert isinstance(cli, PiCloudGroup)

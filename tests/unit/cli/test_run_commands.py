@@ -260,12 +260,20 @@ def test_several_letters_are_replayed_one_by_one(picloud: CommandLine, server: F
     assert done.stdout.splitlines() == [f"{ID} runs again as e1", f"{OTHER} runs again as e2"]
 
 
+def test_what_was_replayed_is_told_though_another_failed(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("POST", f"/dead-letters/{ID}/replay", {"id": ID, "execution_id": "e1"})
+    server.problem("POST", f"/dead-letters/{OTHER}/replay", 404, "not_found")
+    done = picloud("dead-letters", "replay", OTHER, ID, "--json")
+    assert done.exit_code == 5
+    assert json.loads(done.stdout) == [{"id": ID, "execution_id": "e1"}]
+
+
 def test_a_letter_that_fails_does_not_keep_the_others_from_their_turn(picloud: CommandLine, server: FakeServer) -> None:
     server.problem("POST", f"/dead-letters/{ID}/ignore", 409, "already_resolved", "replayed already")
     server.on("POST", f"/dead-letters/{OTHER}/ignore", {"id": OTHER})
     done = picloud("dead-letters", "ignore", ID, OTHER, "--reason", "test")
     assert done.exit_code == 6
-    assert done.stderr.splitlines() == ["1 of 2 done", "error: replayed already"]
+    assert done.stderr.splitlines() == ["ignored 1 of 2", "error: replayed already"]
     assert server.bodies == [{"reason": "test"}, {"reason": "test"}]
 
 
