@@ -51,7 +51,8 @@ def _reached(armed: _Armed) -> None:
     global _passed  # noqa: PLW0603 - as above
     _passed += 1
     if _passed == armed.nth and _is_first(armed.once):
-        os.kill(os.getpid(), signal.SIGSTOP if armed.verb == "stop" else signal.SIGKILL)
+        # To this very thread: sent to the process, it would reach another one while this one runs on.
+        signal.raise_signal(signal.SIGSTOP if armed.verb == "stop" else signal.SIGKILL)
 
 
 def _is_first(once: str) -> bool:

@@ -49,7 +49,8 @@ _RESTART_FORGIVEN_SECONDS = 2.0
 _CRASH_BACKOFF_MS = 500
 _PR_SET_PDEATHSIG = 1
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_SIGNALS = {*_STOP_SIGNALS, signal.SIGCHLD}
 
 
 @dataclass(slots=True)
@@ -111,7 +112,8 @@ class WorkerParent:
         while self._children or not self._is_stopping:
             systemd.notify("WATCHDOG=1")
             received = signal.sigtimedwait(_SIGNALS, self._look_again_in())
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            # CPython gives back memory it never filled when a wait was interrupted (SIGCONT) and has run out.
+            if received is not None and received.si_signo in _STOP_SIGNALS:
                 self._stop(received.si_signo)
             self._reap()
             self._watch()

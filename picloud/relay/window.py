@@ -51,6 +51,8 @@ class Capacity:
 LONGEST_WAIT_SECONDS = 4.5
 #: While anything is published its loss in Redis must be noticed within two seconds.
 PUBLISHED_WAIT_SECONDS = 1.0
+#: While anything runs its worker may be lost: fifteen seconds without a beat, found soon after.
+RUNNING_WAIT_SECONDS = 2.0
 #: For Redis a timeout of 0 is for ever; and due rows that wait for room must not spin.
 SHORTEST_WAIT_SECONDS = 0.05
 
@@ -62,7 +64,10 @@ def wait_seconds(capacity: Capacity, until_next_event: float | None) -> float:
         until_next_event: seconds until a row falls due or a lease ends; negative: a row
             is due already and waits for room or for an earlier one of its key.
     """
-    most = PUBLISHED_WAIT_SECONDS if capacity.published else LONGEST_WAIT_SECONDS
+    if capacity.published:
+        most = PUBLISHED_WAIT_SECONDS
+    else:
+        most = RUNNING_WAIT_SECONDS if capacity.running else LONGEST_WAIT_SECONDS
     if until_next_event is None:
         return most
     if until_next_event <= 0:

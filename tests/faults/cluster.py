@@ -31,7 +31,7 @@ from picloud import broker
 from picloud.database import Reconnecting, is_outage
 from picloud.ids import new_id
 from picloud.local.children import start_program
-from picloud.outbox.accept import Arrival, ReplyWanted, accept
+from picloud.outbox.accept import ONE_ATTEMPT, Arrival, ReplyWanted, accept
 from picloud.queries import Queries
 from picloud.retries import RetryPolicy
 from tests.seeds import SeededApp, SeededRoute, create_app, create_route, create_script
@@ -106,6 +106,24 @@ class Process:
         if self.child.poll() is None:
             self.child.send_signal(number)
 
+    def send_to_children(self, number: signal.Signals) -> None:
+        for pid in self.children():
+            os.kill(pid, number)
+
+    def is_frozen(self) -> bool:
+        """Whether any of its children is stopped, by a failpoint or by the test."""
+        states = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in self.children())
+        return "T" in states
+
+    def has_pending_signals(self) -> bool:
+        """Whether it has yet to hear of a signal that was sent to it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd")))
+
+    def boards(self) -> Path:
+        """Where its worker processes leave evidence."""
+        return Path(self.environment["RUNTIME_DIRECTORY"]) / "boards"
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self.send(signal.SIGKILL)
@@ -137,7 +155,7 @@ class Cluster:
         self.database_url = database_url
         self.redis_url = redis_url
         self.folder = folder
-        self.redis = broker.connect(redis_url, name="test")
+        self.redis = broker.connect(redis_url, name="test", socket_timeout_seconds=60)
         self._database = Reconnecting(database_url, name="test")
         self._processes: list[Process] = []
         self._books = Queries("inspect").books
@@ -148,10 +166,12 @@ class Cluster:
     def relay(self, failpoint: str = "", **settings: str) -> Process:
         return self._start("relay", [PICLOUD, "relay"], failpoint, settings)
 
-    def worker(self, failpoint: str = "", *, processes: int = 1, threads: int = 4, **settings: str) -> Process:
+    def worker(
+        self, failpoint: str = "", *, processes: int = 1, threads: int = 4, takes_sync: bool = True, **settings: str
+    ) -> Process:
         """A worker, on a machine of its own as far as its boards are concerned."""
         command: list[str | Path] = [PICLOUD, "worker", "--processes", str(processes), "--threads", str(threads)]
-        return self._start("worker", command, failpoint, settings)
+        return self._start("worker", command if takes_sync else [*command, "--no-sync"], failpoint, settings)
 
     def web(self, failpoint: str = "", **settings: str) -> tuple[Process, str]:
         """A web process and the URL under which it answers."""
@@ -202,7 +222,12 @@ class Cluster:
 
     def script(self, source: str = QUICK, *, timeout_ms: int = 5_000) -> int:
         """A new script; its id."""
-        return self._through_outages(lambda c: create_script(c, self.app, f"script-{new_id().hex}", source, timeout_ms))
+        script_id = self._through_outages(
+            lambda c: create_script(c, self.app, f"script-{new_id().hex}", source, timeout_ms)
+        )
+        limits = json.dumps({"timeout_seconds": timeout_ms / 1_000})
+        self.execute("update script_versions set limits = %s where script_id = %s", limits, script_id)
+        return script_id
 
     def route(self, mode: str, source: str = QUICK, *, timeout_ms: int = 5_000) -> tuple[str, SeededRoute]:
         """A new route; its path on PiCloud's own host."""
@@ -237,13 +262,14 @@ class Cluster:
         accepted = self._through_outages(lambda c: accept(c, arrivals))
         assert not accepted.refused
 
-    def accept_sync(self, script_id: int, *, timeout_ms: int = 7_000, publish: bool = True) -> UUID:
+    def accept_sync(
+        self, script_id: int, *, timeout_ms: int = 7_000, publish: bool = True, identifier: UUID | None = None
+    ) -> UUID:
         """Accept a sync row as a web process does: leased to it, then published by it."""
         self.redis.set(broker.inbox_alive_key("test"), "1", ex=60)
         token = int.from_bytes(os.urandom(6), "big") + 1
-        arrival = self.arrival(
-            script_id, retry=RetryPolicy(1, "constant", 0, 0, 0), reply=ReplyWanted("test", timeout_ms, token)
-        )
+        reply = ReplyWanted("test", timeout_ms, token)
+        arrival = self.arrival(script_id, id=identifier or new_id(), retry=ONE_ATTEMPT, reply=reply)
         self.accept_arrivals([arrival])
         if publish:
             self.publish(broker.encode_message([(arrival.id, token)], estimated_ms=5, payload_bytes=10), is_sync=True)
@@ -276,6 +302,10 @@ class Cluster:
 
     def execute(self, query: LiteralString, *parameters: object) -> None:
         self._through_outages(lambda c: c.execute(query, parameters))
+
+    def connection(self) -> psycopg.Connection[Any]:
+        """A connection of the caller's own, committed and closed by a ``with``."""
+        return psycopg.connect(self.database_url)
 
     def _through_outages(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         return through_outages(self._database, work)

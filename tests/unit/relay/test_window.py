@@ -50,6 +50,10 @@ def test_while_something_is_published_the_epoch_is_looked_at_every_second() -> N
     assert wait_seconds(capacity(published=1), None) == 1.0
 
 
+def test_while_something_runs_its_worker_is_looked_after() -> None:
+    assert wait_seconds(capacity(running=1), None) == 2.0
+
+
 def test_an_idle_relay_looks_within_five_seconds_because_a_wake_may_be_lost() -> None:
     assert 4.0 <= wait_seconds(capacity(), None) < 5.0
     assert 4.0 <= wait_seconds(capacity(), 86_400.0) < 5.0
