@@ -46,7 +46,7 @@ $(STAMPS)/venv:
 
 $(STAMPS)/builders: $(STAMPS)/venv constraints.txt
 	@echo '==> [2/4] installing the builders'
-	@$(PIP) install --quiet --constraint constraints.txt hatchling editables maturin
+	@$(PIP) install --quiet --constraint constraints.txt hatchling editables maturin setuptools
 	@touch $@
 
 $(STAMPS)/rhai: $(STAMPS)/builders $(RHAI_SOURCES)
@@ -71,6 +71,9 @@ wheels: $(STAMPS)/rhai ## the two wheels a production server installs, in dist/
 	@rm -rf dist && mkdir dist && cp $(VENV)/wheels/*.whl dist/
 	@$(BIN)/python -m hatchling build --target wheel
 
+# Debug symbols are half the time of a Rust build, and nobody here opens a debugger.
+export CARGO_PROFILE_DEV_DEBUG := 0
+
 # -- checking --------------------------------------------------------------------
 
 check: $(STAMPS)/dev ## linters, types, import boundaries, the Rust side
@@ -80,6 +83,7 @@ check: $(STAMPS)/dev ## linters, types, import boundaries, the Rust side
 	@echo '==> pyright' && $(BIN)/pyright
 	@echo '==> types of $(RHAI)' && cd $(RHAI) && ../$(BIN)/mypy && ../$(BIN)/pyright && ../$(BIN)/stubtest rhai
 	@echo '==> rustfmt and clippy'
+	@ops/machine.sh rust-linters $(VENV)
 	@$(WITH_RUST) cargo fmt --manifest-path $(RHAI)/Cargo.toml --check
 	@$(WITH_RUST) cargo clippy --quiet --manifest-path $(RHAI)/Cargo.toml --all-targets -- -D warnings
 

@@ -3,6 +3,7 @@
 #
 #   machine.sh python              prints a Python of 3.11 or newer that can make virtual environments
 #   machine.sh rust VENV           prints `export` lines for a cargo of 1.83 or newer; nothing when PATH has one
+#   machine.sh rust-linters VENV   makes sure that cargo has clippy and rustfmt
 #   machine.sh redis VENV          makes sure that a Redis binary can be found
 #
 # Progress and problems go to stderr; stdout is for make.
@@ -83,6 +84,17 @@ PYTHON
     fail "the script engine needs Rust $oldest_rust or newer: install it with rustup (Debian 13: apt-get install cargo)"
 }
 
+find_rust_linters() {
+    local venv=$1
+    eval "$(find_rust "$venv")"
+    if cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1; then return; fi
+    if command -v rustup >/dev/null; then
+        rustup component add clippy rustfmt >&2
+    else
+        debian_packages "cargo has no clippy or no rustfmt" rust-clippy rustfmt
+    fi
+}
+
 find_redis() {
     local venv=$1
     if [[ -n ${PICLOUD_REDIS_URL:-} ]] || command -v redis-server >/dev/null ||
@@ -99,6 +111,7 @@ find_redis() {
 case ${1:-} in
 python) find_python ;;
 rust) find_rust "$2" ;;
+rust-linters) find_rust_linters "$2" ;;
 redis) find_redis "$2" ;;
-*) fail "usage: machine.sh python | rust VENV | redis VENV" ;;
+*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | redis VENV" ;;
 esac
