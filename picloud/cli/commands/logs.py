@@ -9,14 +9,16 @@ import click
 
 from picloud.cli.client import Client, api_path
 from picloud.cli.help import example
-from picloud.cli.options import connected, id_type, json_option, limit_option
-from picloud.cli.output import dim, print_json
+from picloud.cli.options import connected, id_type, json_option, limit_option, surroundings
+from picloud.cli.output import dim, note, print_json
 from picloud.cli.text import compact_json, local_clock, printable
+from picloud.errors import UnavailableError
 
 #: How long the server keeps a question open when there is nothing new to say.
 _WAIT_SECONDS = 20
 #: A retry writes its lines before the execution has ended.
 _LOOK_AGAIN_SECONDS = 1
+_TRY_AGAIN_SECONDS = 1.0
 _COLORS = {"trace": "bright_black", "debug": "bright_black", "warn": "yellow", "error": "red"}
 
 Line = dict[str, Any]
@@ -81,7 +83,20 @@ def _of_app(client: Client, app: str | None, limit: int) -> Iterator[list[Line]]
     page = client.get(path, limit=limit)
     while True:
         yield page["items"]
-        page = client.get(path, after=page["next"], wait=_WAIT_SECONDS)
+        page = _get_patiently(client, path, after=page["next"], wait=_WAIT_SECONDS)
+
+
+def _get_patiently(client: Client, path: str, **filters: object) -> Any:
+    """What is at ``path``, as soon as the server answers: whoever follows wants to see its restart too."""
+    is_told = False
+    while True:
+        try:
+            return client.get(path, **filters)
+        except UnavailableError as error:
+            if not is_told:
+                note(f"{error.message}; waiting for it")
+            is_told = True
+            surroundings().pause(_TRY_AGAIN_SECONDS)
 
 
 def _of_execution(client: Client, execution_id: str) -> Iterator[list[Line]]:
@@ -94,4 +109,4 @@ def _of_execution(client: Client, execution_id: str) -> Iterator[list[Line]]:
         printed = len(found["logs"])
         if found["finished_at"] is not None:
             return
-        found = client.get(path, wait=_LOOK_AGAIN_SECONDS)
+        found = _get_patiently(client, path, wait=_LOOK_AGAIN_SECONDS)

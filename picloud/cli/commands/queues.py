@@ -13,6 +13,7 @@ from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, surroundings
 from picloud.cli.output import Column, dim, print_json, table, terminal_width
 from picloud.cli.text import duration, printable
+from picloud.errors import UnavailableError
 
 _LOOK_AGAIN_SECONDS = 1.0
 
@@ -76,7 +77,11 @@ def _watch(client: Client, app: str | None) -> None:
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            live.update(Text.from_ansi(_shown(client, app, live.console.width)), refresh=True)
+            try:
+                shown = _shown(client, app, live.console.width)
+            except UnavailableError as error:  # an outage is what somebody watches for: say so, and go on
+                shown = printable(error.message)
+            live.update(Text.from_ansi(shown), refresh=True)
             surroundings().pause(_LOOK_AGAIN_SECONDS)
 
 

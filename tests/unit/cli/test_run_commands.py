@@ -227,6 +227,22 @@ def test_following_asks_for_what_comes_after_until_ctrl_c(picloud: CommandLine, 
     assert [request.url.params.get("after") for request in server.requests] == [None, "c1", "c2", "c3"]
 
 
+def test_following_survives_a_restart_of_the_server(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    gone = httpx2.ConnectError("[Errno 111] Connection refused")
+    more = {**LINE, "message": "more"}
+    server.on("GET", "/logs", page(LINE, next="c1"), gone, gone, page(more, next="c2"), KeyboardInterrupt())
+    done = picloud("logs", "-f", "--json")
+    assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == ["packed", "more"]
+    assert done.stderr.count("Connection refused; waiting for it") == 1
+    assert [request.url.params.get("after") for request in server.requests] == [None, "c1", "c1", "c1", "c2"]
+    assert picloud.pauses == [1.0, 1.0]
+
+
+def test_a_server_that_is_not_there_cannot_be_followed(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("GET", "/logs", httpx2.ConnectError("[Errno 111] Connection refused"))
+    assert picloud("logs", "-f").exit_code == 1
+
+
 def test_following_an_execution_ends_with_it(picloud: CommandLine, server: FakeServer) -> None:
     running = {**EXECUTION, "status": "running", "finished_at": None, "logs": [LINE]}
     ended = {**EXECUTION, "logs": [LINE, {**LINE, "message": "last"}]}
