@@ -61,7 +61,7 @@ impl<'a> Callback<'a> {
     fn call<const N: usize>(&self, element: &mut Dynamic, fixed: [Dynamic; N], index: Option<usize>) -> Answer<Dynamic> {
         match self.shape {
             Shape::This => self.pointer.call_raw(self.context, Some(element), fixed),
-            Shape::ThisIndex => self.pointer.call_raw(self.context, Some(element), self.indexed(fixed, index)),
+            Shape::ThisIndex => self.pointer.call_raw(self.context, Some(element), Self::indexed(fixed, index)),
             Shape::Element => self.raw(self.arguments(element.clone(), fixed, None)),
             Shape::ElementIndex => self.raw(self.arguments(element.clone(), fixed, index)),
             Shape::Unknown => self.try_all(element, fixed, index),
@@ -72,12 +72,12 @@ impl<'a> Callback<'a> {
         self.pointer.call_raw(self.context, None, &mut arguments[..])
     }
 
-    fn indexed<const N: usize>(&self, fixed: [Dynamic; N], index: Option<usize>) -> Vec<Dynamic> {
+    fn indexed<const N: usize>(fixed: [Dynamic; N], index: Option<usize>) -> Vec<Dynamic> {
         fixed.into_iter().chain(index.map(|index| Dynamic::from_int(index as i64))).collect()
     }
 
     fn arguments<const N: usize>(&self, element: Dynamic, fixed: [Dynamic; N], index: Option<usize>) -> Vec<Dynamic> {
-        let mut arguments = self.indexed(fixed, index);
+        let mut arguments = Self::indexed(fixed, index);
         arguments.insert(self.place.min(arguments.len()), element);
         arguments
     }

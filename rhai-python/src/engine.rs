@@ -31,6 +31,7 @@ pub type Constants = Vec<(ImmutableString, Dynamic)>;
 
 /// Switches of the language, see `language.py`.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools)] // They are switches.
 pub struct Language {
     if_expressions: bool,
     statement_expressions: bool,

@@ -67,11 +67,11 @@ pub fn freeze(value: Dynamic) -> Dynamic {
 
 fn view(root: &Arc<Dynamic>, value: &Dynamic) -> Dynamic {
     if let Ok(map) = value.as_map_ref() {
-        let node: *const Map = &*map;
+        let node: *const Map = &raw const *map;
         return Dynamic::from(FrozenMap { root: root.clone(), node });
     }
     if let Ok(array) = value.as_array_ref() {
-        let node: *const Array = &*array;
+        let node: *const Array = &raw const *array;
         return Dynamic::from(FrozenArray { root: root.clone(), node });
     }
     value.clone()

@@ -110,13 +110,18 @@ pub struct HostFunction {
 /// A description from `host.py`: name, callable, fewest and most arguments, kinds, context.
 type Description<'py> = (String, Bound<'py, PyAny>, usize, usize, Vec<String>, bool);
 
+/// `Module._freeze()`: name, functions, constants, submodules.
+type FrozenModule<'py> = (String, Vec<Bound<'py, PyAny>>, Bound<'py, PyDict>, Vec<Bound<'py, PyAny>>);
+
+/// `HostType._freeze()`: class, name, methods, getters, setters.
+type FrozenType<'py> = (Bound<'py, PyAny>, String, Vec<Bound<'py, PyAny>>, Bound<'py, PyDict>, Bound<'py, PyDict>);
+
 /// Where the engine a module belongs to will be, once it is complete.
 pub type TemplateSlot = Arc<std::sync::OnceLock<std::sync::Weak<Template>>>;
 
 /// Builds the native form of a `rhai.Module`, submodules included.
 pub fn build_module(frozen: &Bound<'_, PyAny>, path: &str, slot: &TemplateSlot) -> PyResult<(String, Module)> {
-    let (name, functions, constants, submodules): (String, Vec<Bound<'_, PyAny>>, Bound<'_, PyDict>, Vec<Bound<'_, PyAny>>) =
-        frozen.extract()?;
+    let (name, functions, constants, submodules): FrozenModule<'_> = frozen.extract()?;
     let path = if path.is_empty() { name.clone() } else { format!("{path}::{name}") };
     let mut module = Module::new();
     for function in functions {
@@ -138,13 +143,7 @@ pub fn build_module(frozen: &Bound<'_, PyAny>, path: &str, slot: &TemplateSlot) 
 
 /// Registers what a `rhai.HostType` offers, for the class at `index`.
 pub fn register_type(module: &mut Module, index: usize, frozen: &Bound<'_, PyAny>, slot: &TemplateSlot) -> PyResult<()> {
-    let (_class, name, methods, getters, setters): (
-        Bound<'_, PyAny>,
-        String,
-        Vec<Bound<'_, PyAny>>,
-        Bound<'_, PyDict>,
-        Bound<'_, PyDict>,
-    ) = frozen.extract()?;
+    let (_class, name, methods, getters, setters): FrozenType<'_> = frozen.extract()?;
     let Some((type_id, rust_name)) = handle::type_at(index) else {
         return Err(PyTypeError::new_err(format!("an engine can have {} host types at most", handle::MOST_TYPES)));
     };
@@ -333,7 +332,8 @@ pub fn raised(py: Python<'_>, run: &Run, error: PyErr) -> Box<EvalAltResult> {
     let kind = exception.get_type().name().map_or_else(|_| "Exception".into(), |name| name.to_string());
     let message = exception.str().map_or_else(|_| kind.clone(), |text| text.to_string_lossy().into_owned());
     let message = text::display_cut(&message.into(), MOST_MESSAGE_BYTES);
-    let cause = Some(Arc::new(exception.clone().into_any().unbind()));
+    // `into_value` also gives the exception its traceback.
+    let cause = Some(Arc::new(error.into_value(py).into_any()));
     let fault = Fault { kind: kind.into(), message: message.into(), cause };
     EvalAltResult::ErrorRuntime(Dynamic::from(fault), rhai::Position::NONE).into()
 }

@@ -26,6 +26,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 struct Worker {
     stack: usize,
     jobs: Sender<Job>,
+    /// Threads do not survive a fork; what the child inherits only looks like one.
+    process: u32,
 }
 
 static IDLE: Mutex<Vec<Worker>> = Mutex::new(Vec::new());
@@ -70,6 +72,8 @@ where
 fn submit(bytes: usize, job: Job) -> std::io::Result<()> {
     let idle = {
         let mut workers = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        workers.retain(|worker| worker.process == process);
         workers.iter().position(|worker| worker.stack >= bytes).map(|index| workers.swap_remove(index))
     };
     let job = match idle {
@@ -79,7 +83,7 @@ fn submit(bytes: usize, job: Job) -> std::io::Result<()> {
             let jobs = worker.jobs.clone();
             match jobs.send(with_return(worker, job)) {
                 Ok(()) => return Ok(()),
-                // After a fork the threads of the parent are gone; what they were given comes back.
+                // The thread is gone; what it was given comes back.
                 Err(unsent) => return spawn(stack, unsent.0),
             }
         }
@@ -89,7 +93,7 @@ fn submit(bytes: usize, job: Job) -> std::io::Result<()> {
 
 fn spawn(bytes: usize, job: Job) -> std::io::Result<()> {
     let (jobs, received) = channel::<Job>();
-    let first = with_return(Worker { stack: bytes, jobs: jobs.clone() }, job);
+    let first = with_return(Worker { stack: bytes, jobs: jobs.clone(), process: std::process::id() }, job);
     let serve = move || {
         // Attached once and detached for good: attaching again for a host call is then ten times cheaper.
         let _ = Python::try_attach(|py| {

@@ -37,9 +37,9 @@ fn lowest_address() -> Option<usize> {
         }
         let mut attributes = attributes.assume_init();
         let (mut address, mut size, mut guard) = (std::ptr::null_mut(), 0, 0);
-        let stack = libc::pthread_attr_getstack(&attributes, &mut address, &mut size);
-        let guarded = libc::pthread_attr_getguardsize(&attributes, &mut guard);
-        libc::pthread_attr_destroy(&mut attributes);
+        let stack = libc::pthread_attr_getstack(&raw const attributes, &raw mut address, &raw mut size);
+        let guarded = libc::pthread_attr_getguardsize(&raw const attributes, &raw mut guard);
+        libc::pthread_attr_destroy(&raw mut attributes);
         (stack == 0 && guarded == 0).then_some(address as usize + guard)
     }
 }

@@ -34,6 +34,8 @@ pub fn display_cut(value: &Dynamic, most_bytes: usize) -> String {
     let mut out = String::new();
     if let Ok(text) = value.as_immutable_string_ref() {
         out.push_str(&text);
+    } else if let Ok(character) = value.as_char() {
+        out.push(character);
     } else if write(value, &mut out, 0, most_bytes).is_err() {
         out.push('…');
     }

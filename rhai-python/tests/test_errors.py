@@ -21,7 +21,7 @@ def failure(source: str, **options: Any) -> rhai.RhaiError:
 @pytest.mark.parametrize(
     ("source", "expected", "kind", "line", "column"),
     [
-        ("let x = ;", rhai.RhaiSyntaxError, "ExprExpected", 1, 9),
+        ("let x = ;", rhai.RhaiSyntaxError, "BadInput/UnexpectedInput", 1, 9),
         ("\n  'ab", rhai.RhaiSyntaxError, "BadInput/UnterminatedString", 2, 3),
         ("let x = 1;\nlet y = x / 0; y", rhai.RhaiArithmeticError, "ErrorArithmetic", 2, 11),
         ("9223372036854775807 + 1", rhai.RhaiArithmeticError, "ErrorArithmetic", 1, None),
@@ -31,9 +31,10 @@ def failure(source: str, **options: Any) -> rhai.RhaiError:
         ("[1][2]", rhai.RhaiIndexError, "ErrorArrayBounds", 1, 5),
         ('"abc"[7]', rhai.RhaiIndexError, "ErrorStringBounds", 1, None),
         ('1 + #{a: 1}', rhai.RhaiNameError, "ErrorFunctionNotFound", 1, 3),
-        ("for x in 5 { }", rhai.RhaiTypeError, "ErrorFor", 1, None),
-        ("if 5 { }", rhai.RhaiSyntaxError, "ExprExpected", 1, None),
-        ("let x = 5; if x { }", rhai.RhaiTypeError, "ErrorMismatchDataType", 1, None),
+        ("for x in 5 { x }", rhai.RhaiSyntaxError, "MismatchedType", 1, 10),
+        ("let y = 5; for x in y { x }", rhai.RhaiTypeError, "ErrorFor", 1, 21),
+        ("if 5 { }", rhai.RhaiSyntaxError, "MismatchedType", 1, 4),
+        ("let x = 5; if x { 1 } else { 2 }", rhai.RhaiTypeError, "ErrorMismatchDataType", 1, 15),
         ("const X = 1; let f = || X; X += 1;", rhai.RhaiSyntaxError, "AssignmentToConstant", 1, None),
         ("throw 5", rhai.RhaiThrow, "ErrorRuntime", 1, 1),
     ],
@@ -81,7 +82,7 @@ def test_a_call_stack_is_innermost_first() -> None:
 
 
 def test_columns_count_characters() -> None:
-    assert failure('let s = "äöü😀"; nope').column == 18
+    assert failure('let s = "äöü😀"; nope').column == 17
 
 
 @pytest.mark.parametrize("source", ['throw "memory"', 'throw #{limit: "operations", kind: "ErrorTooManyOperations"}'])

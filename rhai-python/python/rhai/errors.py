@@ -186,7 +186,7 @@ class RhaiInternalError(RhaiError):
     """Raised on a bug in the engine or in this binding."""
 
 
-def _build(
+def _build(  # pyright: ignore[reportUnusedFunction] - called from the native part
     class_name: str,
     message: str,
     fields: tuple[Any, ...],

@@ -72,7 +72,7 @@ class Module:
         return f"<rhai.Module {self.name!r}: {', '.join(self._functions) or 'empty'}>"
 
     @overload
-    def fn(self, function: F, /) -> F: ...
+    def fn(self, function: F, /, *, name: str | None = None, context: bool = False) -> F: ...
     @overload
     def fn(self, function: None = None, /, *, name: str | None = None, context: bool = False) -> Callable[[F], F]: ...
     def fn(self, function: F | None = None, /, *, name: str | None = None, context: bool = False) -> F | Callable[[F], F]:
@@ -82,7 +82,7 @@ class Module:
         ``Function`` are checked before the call; ``Json`` hands the argument over as JSON bytes.
 
         Args:
-            function: the callable, when used as a bare decorator.
+            function: the callable, when not used as a decorator with arguments.
             name: its name in scripts, by default its own.
             context: pass the ``context`` of the run as the first parameter.
         """
@@ -135,7 +135,7 @@ class HostType(Generic[T]):
         self._frozen = False
 
     @overload
-    def method(self, function: F, /) -> F: ...
+    def method(self, function: F, /, *, name: str | None = None, context: bool = False) -> F: ...
     @overload
     def method(self, function: None = None, /, *, name: str | None = None, context: bool = False) -> Callable[[F], F]: ...
     def method(self, function: F | None = None, /, *, name: str | None = None, context: bool = False) -> F | Callable[[F], F]:
