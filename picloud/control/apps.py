@@ -140,6 +140,7 @@ async def remove_app(connection: Connection, name: str) -> RemovedApp:
         NotFoundError: there is no such app.
     """
     # The table lock comes first: taken after the row's, it could wait for somebody who waits for the row.
+    await connection.execute(_SQL.limit_waiting)
     await connection.execute(_SQL.stop_arrivals)
     app = await lock_app(connection, name)
     cancelled = await fetch_rows(connection, _SQL.cancel_rows_of_app, {"app_id": app.id})

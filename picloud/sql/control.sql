@@ -37,6 +37,10 @@ update apps set paused_at = coalesce(paused_at, now()) where name = %(name)s ret
 -- name: resume_app
 update apps set paused_at = null where name = %(name)s returning id
 
+-- name: limit_waiting
+-- Whoever waits for a table lock makes everybody after them wait too: better to give up soon.
+select set_config('lock_timeout', '3s', true)
+
 -- name: stop_arrivals
 -- Waits for every statement that is writing outbox rows and lets none begin: whoever comes next sees that the app
 -- is gone. Without it a row accepted in the same moment would belong to no app and wait for ever.

@@ -40,6 +40,16 @@ def test_an_execution_has_one_shape_whether_it_waits_runs_or_has_ended(api: Api,
     assert (shown[3]["run_ms"], shown[3]["operations"]) == (1.5, 7)
 
 
+def test_instants_are_utc_whatever_time_zone_the_database_has(api: Api, seeds: Seeds) -> None:
+    name = seeds.connection.info.dbname
+    seeds.connection.execute(f'alter database "{name}" set timezone to "Asia/Tokyo"'.encode())
+    app = seeds.app()
+    execution = seeds.ended(app, seeds.script(app))
+    shown = dt.datetime.fromisoformat(api.get(f"/executions/{execution}")["finished_at"])
+    assert abs(shown - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=5)
+    assert api.get("/apps/shop")["created_at"].endswith("Z")
+
+
 @pytest.mark.parametrize(
     ("stored", "http", "shown"),
     [

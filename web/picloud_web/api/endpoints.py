@@ -23,6 +23,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import falcon
 import falcon.asgi
@@ -39,9 +40,11 @@ from picloud.errors import (
     InvalidInputError,
     NotFoundError,
     PermissionDeniedError,
+    PiCloudError,
     UnavailableError,
 )
 from picloud.settings import KIB
+from picloud_web import problems
 from picloud_web.bodies import read_body
 from picloud_web.services import Services
 
@@ -68,6 +71,7 @@ class Call:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
         headers: sent with the answer.
+        execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
     """
 
     services: Services
@@ -75,6 +79,7 @@ class Call:
     path: dict[str, Any]
     status: int
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    execution_id: UUID | None = None
 
     @property
     def app(self) -> str:
@@ -231,7 +236,7 @@ class _Responder:
         try:
             principal = await _authorize(self._services, request)
             call = Call(self._services, principal, path, endpoint.statuses[0])
-            value = await endpoint.handler(call, **await _inputs(endpoint, request))
+            await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
             raise
@@ -241,14 +246,6 @@ class _Responder:
             if not is_outage(error):
                 raise
             raise UnavailableError("PostgreSQL does not answer") from error
-        response.set_headers(call.headers)
-        response.set_header("Cache-Control", "no-store")
-        if endpoint.returns is None:
-            response.status = 204
-            return
-        response.status = call.status
-        response.content_type = falcon.MEDIA_JSON
-        response.data = msgspec.json.encode(value)
 
     def _find(self, values: dict[str, Any]) -> tuple[Endpoint, dict[str, Any]]:
         """Which endpoint is meant, and the values of its placeholders."""
@@ -308,6 +305,26 @@ async def _authorize(services: Services, request: falcon.asgi.Request) -> Princi
     if not principal.is_admin:
         raise PermissionDeniedError(f"{principal.name} is no administrator")
     return principal
+
+
+async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    """Let the endpoint do its work, and send what it returns."""
+    inputs = await _inputs(endpoint, request)
+    try:
+        value = await endpoint.handler(call, **inputs)
+    except PiCloudError as error:
+        if call.execution_id is None:
+            raise
+        problems.write_error(response, error, call.execution_id)
+        return
+    response.set_headers(call.headers)
+    response.set_header("Cache-Control", "no-store")
+    if endpoint.returns is None:
+        response.status = 204
+        return
+    response.status = call.status
+    response.content_type = falcon.MEDIA_JSON
+    response.data = msgspec.json.encode(value)
 
 
 async def _inputs(endpoint: Endpoint, request: falcon.asgi.Request) -> dict[str, Any]:

@@ -174,6 +174,9 @@ async def invoke(call: Call, body: Invocation) -> Invoked:
             return _answer(await call.services.dispatcher.run_sync(arrival, timeout_ms=timeout_ms))
         except AppChangedError:
             continue  # deployed between our look and the insert: look again
+        except UnavailableError:
+            call.execution_id = execution_id
+            raise
     raise UnavailableError(f"{call.app} is being deployed again and again")
 
 
