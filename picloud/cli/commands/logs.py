@@ -38,9 +38,7 @@ def logs(client: Client, *, app: str | None, follow: bool, execution: str | None
     The last runs of an app, or of all; --limit counts runs, not lines. With --follow
     and --json every line is a document of its own.
     """
-    if app and execution:
-        raise click.UsageError("an execution has one app: leave APP out")
-    pages = _of_execution(client, execution) if execution else _of_app(client, app, limit)
+    pages = _of_execution(client, app, execution) if execution else _of_app(client, app, limit)
     if follow:
         for lines in pages:
             for line in lines:
@@ -99,9 +97,9 @@ def _get_patiently(client: Client, path: str, **filters: object) -> Any:
             surroundings().pause(_TRY_AGAIN_SECONDS)
 
 
-def _of_execution(client: Client, execution_id: str) -> Iterator[list[Line]]:
+def _of_execution(client: Client, app: str | None, execution_id: str) -> Iterator[list[Line]]:
     """The lines of one execution, then what is new, until it has ended."""
-    path = api_path("executions", execution_id)
+    path = api_path(*(() if app is None else ("apps", app)), "executions", execution_id)
     found = client.get(path)
     printed = 0
     while True:

@@ -252,8 +252,9 @@ def test_following_an_execution_ends_with_it(picloud: CommandLine, server: FakeS
     assert [line.split("  ")[4] for line in done.stdout.splitlines()] == ["packed", "last"]
 
 
-def test_an_execution_and_an_app_together_make_no_sense(picloud: CommandLine) -> None:
-    assert picloud("logs", "shop", "--execution", ID).exit_code == 2
+def test_an_execution_can_be_looked_for_in_one_app(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("GET", f"/apps/shop/executions/{ID}", {**EXECUTION, "logs": [LINE]})
+    assert json.loads(picloud("logs", "shop", "--execution", ID, "--json").stdout) == [LINE]
 
 
 # outbox
