@@ -98,6 +98,14 @@ async def read_execution(connection: Connection, execution_id: UUID, *, app_id: 
     return _detail(rows[0], await read_logs(connection, execution_id))
 
 
+async def require(connection: Connection, execution_id: UUID, *, app_id: int | None = None) -> Execution:
+    """One execution without its result and logs. Raises: NotFoundError."""
+    rows = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1)
+    if not rows:
+        raise _unknown(execution_id)
+    return _execution(rows[0])
+
+
 async def read_tree(
     connection: Connection, execution_id: UUID, *, limit: int, after: str | None, app_id: int | None = None
 ) -> Page[Execution]:
@@ -106,10 +114,8 @@ async def read_tree(
     Raises:
         NotFoundError: there is no such execution.
     """
-    own = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1)
-    if not own:
-        raise _unknown(execution_id)
-    root = {"root": own[0].root_execution_id, "after": id_cursor(after), "limit": limit + 1}
+    own = await require(connection, execution_id, app_id=app_id)
+    root = {"root": own.root_execution_id, "after": id_cursor(after), "limit": limit + 1}
     ids = [row.id for row in await fetch_rows(connection, _SQL.tree, root)]
     rows = await _read(connection, Filters(), ids=ids, limit=limit + 1)
     return page_of([_execution(row) for row in reversed(rows)], limit, lambda execution: execution.id)

@@ -105,6 +105,7 @@ def test_lists_are_narrowed_by_every_filter(api: Api, seeds: Seeds) -> None:
     assert listed("trigger=POST%20/p") == [str(third)]
     assert listed(f"since={since}") == []
     assert api.get("/executions?app=nothing", expect=404)["code"] == "not_found"
+    assert api.get("/apps/shop/executions?app=blog", expect=400)["detail"] == "app: 'blog' is not the app in the path"
     assert api.get("/executions?status=done", expect=400)["code"] == "invalid_input"
     assert api.get(f"/apps/blog/executions/{first}", expect=404)["code"] == "not_found"
 

@@ -6,13 +6,11 @@ from uuid import UUID
 import msgspec
 
 from picloud.control import dead_letters
-from picloud.control.apps import find_app
 from picloud.control.dead_letters import DeadLetter, DeadLetterDetail, Replayed, Resolution, Selection
 from picloud.control.pages import Page
-from picloud.control.records import Connection
 from picloud.settings import MIB
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Filtered, Input, Instant, Text, filters
+from picloud_web.api.inputs import Filtered, Input, Instant, Text, filters, wanted_app_id
 
 api = Endpoints("dead letters")
 
@@ -69,7 +67,7 @@ class Edit(Input, frozen=True):
 async def list_dead_letters(call: Call, query: DeadLetterFilters) -> Page[DeadLetter]:
     """Dead letters, newest first, without their events."""
     async with call.reading() as connection:
-        wanted = await filters(connection, query, call.path.get("app"), query.resolution)
+        wanted = await filters(call, connection, query, query.resolution)
         return await dead_letters.list_dead_letters(connection, wanted, limit=query.limit, after=query.after)
 
 
@@ -80,10 +78,8 @@ async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
     Those whose script is no longer there stay as they are.
     """
     async with call.reading() as connection:
-        app_name = call.path.get("app") or body.app
-        app_id = None if app_name is None else (await find_app(connection, app_name)).id
         wanted = Selection(
-            app_id=app_id,
+            app_id=await wanted_app_id(call, connection, body.app),
             script=body.script,
             source=body.source,
             resolution=body.resolution,
@@ -104,7 +100,7 @@ async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
 async def show_dead_letter(call: Call) -> DeadLetterDetail:
     """One dead letter with its event and every attempt."""
     async with call.reading() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         return await dead_letters.read_dead_letter(connection, call.path["id"], app_id=app_id)
 
 
@@ -112,7 +108,7 @@ async def show_dead_letter(call: Call) -> DeadLetterDetail:
 async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
     """Change the event of an open letter before it is replayed; what it died with is kept in `edited_from`."""
     async with call.transaction() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         return await dead_letters.edit(connection, call.path["id"], body.event, app_id=app_id)
 
 
@@ -120,7 +116,7 @@ async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
 async def replay_dead_letter(call: Call) -> Replayed:
     """Run the event again as a new execution. A letter that is resolved already is answered 409."""
     async with call.transaction() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         replayed = await dead_letters.replay_one(connection, call.principal, call.path["id"], app_id=app_id)
     await call.wake_relay()
     return replayed
@@ -130,13 +126,8 @@ async def replay_dead_letter(call: Call) -> Replayed:
 async def ignore_dead_letter(call: Call, body: Ignore) -> DeadLetterDetail:
     """Say that nothing is to be done about a letter."""
     async with call.transaction() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         return await dead_letters.ignore(connection, call.principal, call.path["id"], note=body.reason, app_id=app_id)
-
-
-async def _app_id(call: Call, connection: Connection) -> int | None:
-    app = call.path.get("app")
-    return None if app is None else (await find_app(connection, app)).id
 
 
 ENDPOINTS = api.collected()

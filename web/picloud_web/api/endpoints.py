@@ -32,6 +32,7 @@ import psycopg
 import psycopg_pool
 
 from picloud.broker import OUTAGES, WAKE_LIST, script
+from picloud.control.apps import find_app
 from picloud.control.identity import Principal, authenticate
 from picloud.control.records import Connection
 from picloud.database import is_outage
@@ -85,6 +86,11 @@ class Call:
     def app(self) -> str:
         """The app in the path."""
         return str(self.path["app"])
+
+    async def app_id(self, connection: Connection) -> int | None:
+        """The id of the app in the path; None: the path is about all apps. Raises: NotFoundError."""
+        name = self.path.get("app")
+        return None if name is None else (await find_app(connection, name)).id
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[Connection]:

@@ -5,11 +5,9 @@ import time
 from uuid import UUID
 
 from picloud.control import executions, logs, system
-from picloud.control.apps import find_app
 from picloud.control.executions import Execution, ExecutionDetail, Status
 from picloud.control.logs import LogLine
 from picloud.control.pages import Page
-from picloud.control.records import Connection
 from picloud.control.system import AbandonedExecution
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Filtered, Input, Paging, Seconds, filters
@@ -33,15 +31,11 @@ class Wait(Input, frozen=True):
     wait: Seconds = 0
 
 
-class Limited(Input, frozen=True):
-    """Nothing to choose."""
-
-
 @api.get("/executions", "/apps/{app}/executions")
 async def list_executions(call: Call, query: ExecutionFilters) -> Page[Execution]:
     """Executions, newest first; those that still wait or run are among them."""
     async with call.reading() as connection:
-        wanted = await filters(connection, query, call.path.get("app"), query.status)
+        wanted = await filters(call, connection, query, query.status)
         return await executions.list_executions(connection, wanted, limit=query.limit, after=query.after)
 
 
@@ -51,27 +45,35 @@ async def show_execution(call: Call, query: Wait) -> ExecutionDetail:
 
     With `wait` the answer comes when it has ended, or after that many seconds as it then is.
     """
-    execution_id: UUID = call.path["id"]
-    give_up_at = time.monotonic() + query.wait
+    found = await _read(call)
+    if query.wait and found.finished_at is None:
+        await _wait_for_end(call, found.id, query.wait)
+        found = await _read(call)
+    return found
+
+
+async def _read(call: Call) -> ExecutionDetail:
+    async with call.reading() as connection:
+        app_id = await call.app_id(connection)
+        return await executions.read_execution(connection, call.path["id"], app_id=app_id)
+
+
+async def _wait_for_end(call: Call, execution_id: UUID, most_seconds: float) -> None:
+    give_up_at = time.monotonic() + most_seconds
     pause = _FIRST_PAUSE_SECONDS
-    while True:
-        async with call.reading() as connection:
-            left = give_up_at - time.monotonic()
-            if left <= 0 or pause == _FIRST_PAUSE_SECONDS or await executions.has_ended(connection, execution_id):
-                found = await executions.read_execution(
-                    connection, execution_id, app_id=await _app_id(call, connection)
-                )
-                if left <= 0 or found.finished_at is not None:
-                    return found
+    while (left := give_up_at - time.monotonic()) > 0:
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        async with call.reading() as connection:
+            if await executions.has_ended(connection, execution_id):
+                return
 
 
 @api.get("/executions/{id:uuid}/logs", "/apps/{app}/executions/{id:uuid}/logs")
 async def show_logs(call: Call) -> Page[LogLine]:
     """What one execution logged, in all its attempts."""
     async with call.reading() as connection:
-        await executions.read_execution(connection, call.path["id"], app_id=await _app_id(call, connection))
+        await executions.require(connection, call.path["id"], app_id=await call.app_id(connection))
         return Page(await logs.read_logs(connection, call.path["id"]), None)
 
 
@@ -79,7 +81,7 @@ async def show_logs(call: Call) -> Page[LogLine]:
 async def show_tree(call: Call, query: Paging) -> Page[Execution]:
     """Everything that goes back to the same first cause, oldest first, each with its `trigger_depth`."""
     async with call.reading() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         return await executions.read_tree(
             connection, call.path["id"], limit=query.limit, after=query.after, app_id=app_id
         )
@@ -89,13 +91,8 @@ async def show_tree(call: Call, query: Paging) -> Page[Execution]:
 async def list_abandoned(call: Call, query: Filtered) -> Page[AbandonedExecution]:
     """Sync runs whose answer nobody waited for any more, newest first."""
     async with call.reading() as connection:
-        wanted = await filters(connection, query, call.path.get("app"))
+        wanted = await filters(call, connection, query)
         return await system.list_abandoned(connection, wanted, limit=query.limit, after=query.after)
-
-
-async def _app_id(call: Call, connection: Connection) -> int | None:
-    app = call.path.get("app")
-    return None if app is None else (await find_app(connection, app)).id
 
 
 ENDPOINTS = api.collected()

@@ -13,6 +13,8 @@ from picloud.control.apps import find_app
 from picloud.control.executions import Filters
 from picloud.control.pages import DEFAULT_LIMIT, MAX_LIMIT
 from picloud.control.records import Connection
+from picloud.errors import InvalidInputError
+from picloud_web.api.endpoints import Call
 
 #: Text for a column: PostgreSQL's text refuses U+0000.
 Text = Annotated[str, msgspec.Meta(pattern=r"^[^\u0000]*$", max_length=4_000)]
@@ -56,14 +58,27 @@ class Filtered(Paging, frozen=True, kw_only=True):
     since: Instant | None = None
 
 
-async def filters(connection: Connection, query: Filtered, path_app: str | None, status: str | None = None) -> Filters:
-    """The filters of a list; the app in the path comes before ``?app=``. Raises: NotFoundError."""
-    app = path_app or query.app
+async def filters(call: Call, connection: Connection, query: Filtered, status: str | None = None) -> Filters:
+    """The filters of a list. Raises: NotFoundError: there is no such app."""
     return Filters(
-        app_id=None if app is None else (await find_app(connection, app)).id,
+        app_id=await wanted_app_id(call, connection, query.app),
         script=query.script,
         source=query.source,
         trigger=query.trigger,
         status=status,
         since=query.since,
     )
+
+
+async def wanted_app_id(call: Call, connection: Connection, named: str | None) -> int | None:
+    """The id of the app that the path or ``named`` means; None: all apps.
+
+    Raises:
+        NotFoundError: there is no such app.
+        InvalidInputError: the two mean different apps.
+    """
+    if named is not None and call.path.get("app", named) != named:
+        raise InvalidInputError(f"app: {named!r} is not the app in the path")
+    if named is not None:
+        return (await find_app(connection, named)).id
+    return await call.app_id(connection)

@@ -4,7 +4,6 @@ import asyncio
 import time
 
 from picloud.control import logs
-from picloud.control.apps import find_app
 from picloud.control.logs import LogPage
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Paging, Seconds
@@ -30,8 +29,7 @@ async def follow_logs(call: Call, query: Follow) -> LogPage:
     give_up_at = time.monotonic() + query.wait
     while True:
         async with call.reading() as connection:
-            app = call.path.get("app")
-            app_id = None if app is None else (await find_app(connection, app)).id
+            app_id = await call.app_id(connection)
             page = await logs.follow_logs(connection, app_id=app_id, limit=query.limit, after=query.after)
         left = give_up_at - time.monotonic()
         if page.items or left <= 0:

@@ -7,9 +7,7 @@ import msgspec
 
 from picloud.broker import INBOX_ALIVE_SECONDS, OUTAGES, Reply, inbox_alive_key, inbox_key, script
 from picloud.control import waiting
-from picloud.control.apps import find_app
 from picloud.control.pages import Page
-from picloud.control.records import Connection
 from picloud.control.waiting import Row, RowDetail
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Filtered, filters
@@ -36,7 +34,7 @@ class Cancelled(msgspec.Struct, frozen=True):
 async def list_rows(call: Call, query: OutboxFilters) -> Page[Row]:
     """Rows still to run, the longest accepted first."""
     async with call.reading() as connection:
-        wanted = await filters(connection, query, call.path.get("app"), query.status)
+        wanted = await filters(call, connection, query, query.status)
         return await waiting.list_rows(connection, wanted, limit=query.limit, after=query.after)
 
 
@@ -44,7 +42,7 @@ async def list_rows(call: Call, query: OutboxFilters) -> Page[Row]:
 async def show_row(call: Call) -> RowDetail:
     """One row with its event."""
     async with call.reading() as connection:
-        return await waiting.read_row(connection, call.path["id"], app_id=await _app_id(call, connection))
+        return await waiting.read_row(connection, call.path["id"], app_id=await call.app_id(connection))
 
 
 @api.post("/outbox/{id:uuid}/cancel", "/apps/{app}/outbox/{id:uuid}/cancel")
@@ -61,7 +59,7 @@ async def delete_row(call: Call) -> Cancelled:
 
 async def _cancel(call: Call) -> Cancelled:
     async with call.transaction() as connection:
-        app_id = await _app_id(call, connection)
+        app_id = await call.app_id(connection)
         gone = await waiting.cancel(connection, call.path["id"], by=call.principal.name, app_id=app_id)
     if gone.reply_to is not None:
         await _answer_waiter(call, gone.reply_to, gone.id)
@@ -78,11 +76,6 @@ async def _answer_waiter(call: Call, inbox: str, execution_id: UUID) -> None:
         await call.services.redis.eval(_REPLY, 2, *keys, str(INBOX_ALIVE_SECONDS), reply.encode())
     except OUTAGES:
         pass
-
-
-async def _app_id(call: Call, connection: Connection) -> int | None:
-    app = call.path.get("app")
-    return None if app is None else (await find_app(connection, app)).id
 
 
 ENDPOINTS = api.collected()

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from picloud.broker import ASYNC_LIST, OUTAGES, SYNC_LIST, worker_alive_key
 from picloud.control import system
-from picloud.control.apps import find_app
 from picloud.control.pages import Page
 from picloud.control.records import Connection
 from picloud.control.system import Books, Broker, Queues, Stats, Worker
@@ -17,9 +16,7 @@ api = Endpoints("system")
 async def show_queues(call: Call) -> Queues:
     """What waits per app and source, what lies in the broker, and who runs it."""
     async with call.reading() as connection:
-        app = call.path.get("app")
-        app_id = None if app is None else (await find_app(connection, app)).id
-        waiting = await system.read_queues(connection, app_id=app_id)
+        waiting = await system.read_queues(connection, app_id=await call.app_id(connection))
         workers = await _workers(call, connection)
     return Queues(waiting, await _broker(call), workers)
 
