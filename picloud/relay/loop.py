@@ -98,6 +98,11 @@ class Relay:
             return 0.0
         return self._pause(connection, capacity)
 
+    def after_outage(self) -> None:
+        """What was known before is not to be relied on: wakes were lost, and Redis may be another one."""
+        self._has_news = True
+        self._epoch_checked_at = -1e9
+
     def wait(self, seconds: float) -> None:
         """Block until woken."""
         if self._publisher.wait(seconds) or seconds >= 1.0:

@@ -100,6 +100,7 @@ def _loop(relay: Relay, database: Reconnecting, stop: _StopSignal) -> None:
             if not is_down:
                 _LOG.warning("waiting for PostgreSQL and Redis: %s", str(error).strip() or type(error).__name__)
             is_down = True
+            relay.after_outage()
             with stop.interruptible():
                 if not stop.is_set:
                     time.sleep(next(waits))

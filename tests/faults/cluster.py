@@ -329,6 +329,22 @@ class Cluster:
     def have_ended(self, ids: Sequence[UUID]) -> bool:
         return not self.states(ids)
 
+    def watch_charges(self) -> None:
+        """From now on PostgreSQL notes who is charged with a crash, or with a lost machine."""
+        self.execute("create table charges (id uuid not null, what text not null)")
+        self.execute(
+            "create function note_charge() returns trigger language plpgsql as $$ begin"
+            " insert into charges values (new.id, case when new.crashes > old.crashes then 'crash' else 'lost' end);"
+            " return null; end $$"
+        )
+        self.execute(
+            "create trigger note_charge after update on outbox for each row"
+            " when (new.crashes > old.crashes or new.lost > old.lost) execute function note_charge()"
+        )
+
+    def charges(self) -> set[tuple[UUID, str]]:
+        return {(row[0], row[1]) for row in self.rows("select id, what from charges")}
+
     # Judgement.
 
     def wait_until(self, condition: Callable[[], object], within_seconds: float, what: str = "") -> float:

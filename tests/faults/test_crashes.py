@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from uuid import UUID
 
 from picloud.ids import new_id
 from tests.faults.cluster import QUICK, Cluster, busy
@@ -49,6 +48,7 @@ def test_a_script_that_kills_its_worker_three_times_is_a_dead_letter(cluster: Cl
 def test_of_a_poison_among_three_innocents_on_four_threads_only_the_poison_dies(cluster: Cluster) -> None:
     # Given three slow runs that share a process
     poison = new_id()
+    cluster.watch_charges()
     cluster.relay()
     cluster.worker(f"worker.running@{poison}:kill", threads=4, takes_sync=False)
     cluster.ready(4)
@@ -61,16 +61,9 @@ def test_of_a_poison_among_three_innocents_on_four_threads_only_the_poison_dies(
         lambda: cluster.value("select count(*) from outbox where is_suspect") == 4, 5, "all four are suspects"
     )
     # Then it is the only one that is ever charged
-    charged: set[UUID] = set()
-
-    def have_all_ended() -> bool:
-        charged.update(row[0] for row in cluster.rows("select id from outbox where crashes > 0"))
-        return cluster.have_ended([poison, *innocents])
-
-    cluster.wait_until(have_all_ended, 45, "all four end")
-    assert charged == {poison}
+    cluster.settle([poison, *innocents], 45)
+    assert cluster.charges() == {(poison, "crash")}
     # And the only one that dies
-    cluster.assert_every_execution_ended_once([poison, *innocents])
     assert cluster.status(poison) == "dead"
     assert {cluster.status(each) for each in innocents} == {"completed"}
 
