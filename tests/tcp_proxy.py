@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from redis.connection import parse_url
@@ -29,7 +29,7 @@ class Proxy:
         self.lost = asyncio.Event()
         self.port = 0
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -103,7 +103,7 @@ def through_proxy(url: str, proxy: Proxy) -> str:
 
 def before_redis(url: str) -> Proxy:
     """A proxy to the server of ``url``."""
-    parameters: Any = parse_url(url)
+    parameters: Any = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py leaves this one out
     if "path" in parameters:
         return Proxy(lambda: asyncio.open_unix_connection(parameters["path"]))
     return Proxy(lambda: asyncio.open_connection(parameters.get("host", "127.0.0.1"), parameters.get("port", 6379)))
@@ -111,7 +111,7 @@ def before_redis(url: str) -> Proxy:
 
 def redis_through_proxy(url: str, proxy: Proxy) -> str:
     """``url`` of a Redis, reached by way of the proxy."""
-    parameters: Any = parse_url(url)
+    parameters: Any = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py leaves this one out
     password = parameters.get("password")
     login = f":{password}@" if password else ""
     return f"redis://{login}127.0.0.1:{proxy.port}/{parameters.get('db', 0)}"
