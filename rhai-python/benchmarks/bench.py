@@ -150,7 +150,9 @@ def all_rows() -> list[tuple[str, str]]:
     rows = on_big_stack(single_thread) + on_big_stack(scaling)
     threading.stack_size(0)
     trivial = engine().compile("40 + 2")
-    rows.append(("run `40 + 2` from a thread with a small stack (handed over)", f"{best_us(trivial.run, 2_000):.2f} µs"))
+    rows.append(
+        ("run `40 + 2` from a thread with a small stack (handed over)", f"{best_us(trivial.run, 2_000):.2f} µs")
+    )
     return rows
 
 
@@ -166,7 +168,9 @@ def machine() -> str:
 
 def main() -> None:
     place = machine()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     lines = [
         "# Results of `bench.py`",
         "",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import rhai
 
 CASES_FILE = Path(__file__).resolve().parents[3] / "shared" / "rhai_cases.jsonl"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 import rhai
 
 ENGINE = rhai.Engine()
@@ -40,8 +39,8 @@ READS: list[tuple[str, Any]] = [
     ("ctx.a in [#{b: 5}]", True),
     ("ctx.keys()", sorted(CONTEXT)),
     ("ctx.a.values()", [5]),
-    ("ctx.contains(\"name\")", True),
-    ("ctx.get(\"name\")", "bob"),
+    ('ctx.contains("name")', True),
+    ('ctx.get("name")', "bob"),
     ("ctx.items.get(1)", 2),
     ("let t = 0; for x in ctx.items { t += x; } t", 6),
     ("let t = 0; for (x, i) in ctx.items { t += x * i; } t", 8),
@@ -105,7 +104,7 @@ COPIES: list[tuple[str, Any]] = [
     ("let b = ctx.a; b += #{c: 1}; b", {"b": 5, "c": 1}),
     ("let b = #{c: 1}; b += ctx.a; b", {"b": 5, "c": 1}),
     ("let b = #{c: 1}; b.mixin(ctx.a); b", {"b": 5, "c": 1}),
-    ("let b = ctx.a; b.remove(\"b\"); [b, ctx.a]", [{}, {"b": 5}]),
+    ('let b = ctx.a; b.remove("b"); [b, ctx.a]', [{}, {"b": 5}]),
     ("let b = ctx.items; b.for_each(|| this *= 2); [b, ctx.items]", [[2, 4, 6], [1, 2, 3]]),
     ("let b = ctx.items; b.retain(|x| x > 1); b", [2, 3]),
     ("fn f(c) { c.a.b = 7; c.a } [f(ctx), ctx.a]", [{"b": 7}, {"b": 5}]),

@@ -6,7 +6,6 @@ import pickle
 from typing import Any
 
 import pytest
-
 import rhai
 
 ENGINE = rhai.Engine()

@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 import pytest
-
 import rhai
 
 ENGINE = rhai.Engine()
@@ -80,7 +79,7 @@ def test_limits_of_a_source(source: str, limits: dict[str, Any], limit: str) -> 
     ],
 )
 def test_limits_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be|at most"):
+    with pytest.raises(ValueError, match=r"must be|at most"):
         rhai.Limits(**options)
 
 
@@ -167,7 +166,10 @@ def test_inputs_count_as_memory() -> None:
 def test_recommended_stack_is_enough_to_stay_on_the_thread() -> None:
     needed = rhai.recommended_stack_bytes(rhai.Limits())
     assert needed == 192 << 20
-    assert rhai.recommended_stack_bytes(rhai.Limits(max_memory_bytes=8 << 20, max_array_length=500, max_map_length=500)) < needed
+    assert (
+        rhai.recommended_stack_bytes(rhai.Limits(max_memory_bytes=8 << 20, max_array_length=500, max_map_length=500))
+        < needed
+    )
     program = (
         "import rhai, threading\n"
         "seen = []\n"
@@ -199,3 +201,16 @@ def test_a_signal_interrupts_a_run_of_the_main_thread() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30)
     assert result.stdout == "interrupted\n"
+
+
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    program = (
+        "import os, rhai\n"
+        "script = rhai.Engine().compile('40 + 2')\n"
+        "assert script.run() == 42\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if script.run() == 42 else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

@@ -7,10 +7,9 @@ import math
 from typing import Any
 
 import pytest
+import rhai
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import rhai
 
 ENGINE = rhai.Engine()
 IDENTITY = ENGINE.compile("value", constants=["value"])
@@ -36,7 +35,9 @@ def same(left: Any, right: Any) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, float):
-        return left == right and math.copysign(1, left) == math.copysign(1, right) or (left != left and right != right)
+        return (left == right and math.copysign(1, left) == math.copysign(1, right)) or (
+            left != left and right != right
+        )
     if isinstance(left, list):
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, dict):
@@ -75,7 +76,11 @@ def test_json_in_and_out_without_python_objects(value: Any) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=60) | texts.map(str.encode) | st.text('[]{}",:0123456789.eE+-truefalsn\\u ', max_size=40).map(str.encode))
+@given(
+    st.binary(max_size=60)
+    | texts.map(str.encode)
+    | st.text('[]{}",:0123456789.eE+-truefalsn\\u ', max_size=40).map(str.encode)
+)
 def test_json_is_never_more_liberal_than_python(document: bytes) -> None:
     try:
         parsed = rhai.parse_json(document)
@@ -86,7 +91,19 @@ def test_json_is_never_more_liberal_than_python(document: bytes) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"[1,]", b"{1:2}", b"NaN", b"Infinity", b"9223372036854775808", b"1e999", b'"\\ud800"', b"[1] 2", b'"\x01"', b"\xff"],
+    [
+        b"",
+        b"[1,]",
+        b"{1:2}",
+        b"NaN",
+        b"Infinity",
+        b"9223372036854775808",
+        b"1e999",
+        b'"\\ud800"',
+        b"[1] 2",
+        b'"\x01"',
+        b"\xff",
+    ],
 )
 def test_what_is_not_json_is_refused(document: bytes) -> None:
     with pytest.raises(rhai.RhaiInputError):

@@ -12,7 +12,7 @@ released.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TypeAlias, Union
 
 from rhai._rhai import (
     CancelToken,
@@ -55,12 +55,10 @@ from rhai.host import HostType, Module
 from rhai.language import Language
 from rhai.limits import Limits
 
-if TYPE_CHECKING:
-    Value: TypeAlias = Union[
-        None, bool, int, float, str, bytes, list["Value"], dict[str, "Value"], Range, Function, object
-    ]
-else:
-    Value = Any
+#: What scripts and Python hand each other; `object` stands for those of a registered `HostType`.
+Value: TypeAlias = Union[
+    bool, int, float, str, bytes, list["Value"], dict[str, "Value"], Range, Function, object, None
+]  # fmt: skip
 
 __version__ = "0.1.0"
 

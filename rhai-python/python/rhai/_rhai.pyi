@@ -5,6 +5,23 @@ from typing import Any, Literal, final
 
 from rhai import HostType, Language, Limits, Module, Value
 
+__all__ = [
+    "CancelToken",
+    "Engine",
+    "Function",
+    "FunctionInfo",
+    "Json",
+    "Outcome",
+    "Range",
+    "Scope",
+    "Script",
+    "Stats",
+    "current_context",
+    "parse_json",
+    "recommended_stack_bytes",
+    "stringify_json",
+]
+
 @final
 class Json:
     """A JSON document as bytes.

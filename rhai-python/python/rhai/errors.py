@@ -1,23 +1,23 @@
 """Everything that can go wrong, as one tree.
 
-    RhaiError
-    ├── RhaiInputError (ValueError)        a value given from Python cannot enter
-    ├── RhaiSyntaxError                    the script does not compile
-    │   └── RhaiSourceLimitError           … because the source passes a limit (also a RhaiLimitError)
-    ├── RhaiRuntimeError                   the script failed
-    │   ├── RhaiThrow                      … with its own `throw`
-    │   ├── RhaiNameError                  … a variable, function, module or property is missing
-    │   ├── RhaiTypeError                  … a value has the wrong type, or is constant
-    │   ├── RhaiIndexError                 … an index is out of bounds
-    │   ├── RhaiArithmeticError            … overflow, division by zero
-    │   └── RhaiDataRaceError              … a captured variable is already in use
-    ├── RhaiHostError                      a host function raised; `__cause__` is what it raised
-    ├── RhaiLimitError                     a budget ran out; never catchable by the script
-    │   ├── RhaiTimeoutError (TimeoutError)
-    │   ├── RhaiMemoryError (MemoryError)
-    │   └── RhaiOutputLimitError
-    ├── RhaiCancelled                      someone called `CancelToken.cancel()`
-    └── RhaiInternalError                  a bug in the engine or the binding
+RhaiError
+├── RhaiInputError (ValueError)        a value given from Python cannot enter
+├── RhaiSyntaxError                    the script does not compile
+│   └── RhaiSourceLimitError           … because the source passes a limit (also a RhaiLimitError)
+├── RhaiRuntimeError                   the script failed
+│   ├── RhaiThrow                      … with its own `throw`
+│   ├── RhaiNameError                  … a variable, function, module or property is missing
+│   ├── RhaiTypeError                  … a value has the wrong type, or is constant
+│   ├── RhaiIndexError                 … an index is out of bounds
+│   ├── RhaiArithmeticError            … overflow, division by zero
+│   └── RhaiDataRaceError              … a captured variable is already in use
+├── RhaiHostError                      a host function raised; `__cause__` is what it raised
+├── RhaiLimitError                     a budget ran out; never catchable by the script
+│   ├── RhaiTimeoutError (TimeoutError)
+│   ├── RhaiMemoryError (MemoryError)
+│   └── RhaiOutputLimitError
+├── RhaiCancelled                      someone called `CancelToken.cancel()`
+└── RhaiInternalError                  a bug in the engine or the binding
 """
 
 from __future__ import annotations

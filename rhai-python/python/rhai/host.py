@@ -21,12 +21,71 @@ T = TypeVar("T")
 
 #: Words Rhai reserves: a function of such a name could never be called, not even as ``module::name``.
 _RESERVED = frozenset(
-    """
-    Fn as async await break call case catch const continue curry debug default do else eval exit export false fn for
-    global go goto if import in is is_def_fn is_def_var is_shared let loop match module new nil null package print
-    private protected public return shared spawn static super switch sync this thread throw true try type_of until
-    use var void while with yield
-    """.split()
+    [
+        "Fn",
+        "as",
+        "async",
+        "await",
+        "break",
+        "call",
+        "case",
+        "catch",
+        "const",
+        "continue",
+        "curry",
+        "debug",
+        "default",
+        "do",
+        "else",
+        "eval",
+        "exit",
+        "export",
+        "false",
+        "fn",
+        "for",
+        "global",
+        "go",
+        "goto",
+        "if",
+        "import",
+        "in",
+        "is",
+        "is_def_fn",
+        "is_def_var",
+        "is_shared",
+        "let",
+        "loop",
+        "match",
+        "module",
+        "new",
+        "nil",
+        "null",
+        "package",
+        "print",
+        "private",
+        "protected",
+        "public",
+        "return",
+        "shared",
+        "spawn",
+        "static",
+        "super",
+        "switch",
+        "sync",
+        "this",
+        "thread",
+        "throw",
+        "true",
+        "try",
+        "type_of",
+        "until",
+        "use",
+        "var",
+        "void",
+        "while",
+        "with",
+        "yield",
+    ]
 )
 
 #: A callable with ``*args`` is offered with up to this many of them.
@@ -75,7 +134,9 @@ class Module:
     def fn(self, function: F, /, *, name: str | None = None, context: bool = False) -> F: ...
     @overload
     def fn(self, function: None = None, /, *, name: str | None = None, context: bool = False) -> Callable[[F], F]: ...
-    def fn(self, function: F | None = None, /, *, name: str | None = None, context: bool = False) -> F | Callable[[F], F]:
+    def fn(
+        self, function: F | None = None, /, *, name: str | None = None, context: bool = False
+    ) -> F | Callable[[F], F]:
         """Offer a callable to scripts, with every number of arguments its signature allows.
 
         Parameters annotated ``str``, ``int``, ``float``, ``bool``, ``bytes``, ``list``, ``dict``, ``Json`` or
@@ -137,8 +198,12 @@ class HostType(Generic[T]):
     @overload
     def method(self, function: F, /, *, name: str | None = None, context: bool = False) -> F: ...
     @overload
-    def method(self, function: None = None, /, *, name: str | None = None, context: bool = False) -> Callable[[F], F]: ...
-    def method(self, function: F | None = None, /, *, name: str | None = None, context: bool = False) -> F | Callable[[F], F]:
+    def method(
+        self, function: None = None, /, *, name: str | None = None, context: bool = False
+    ) -> Callable[[F], F]: ...
+    def method(
+        self, function: F | None = None, /, *, name: str | None = None, context: bool = False
+    ) -> F | Callable[[F], F]:
         """Offer ``object.name(...)``; the callable takes the object first (after the context, if asked for)."""
 
         def register(callable_: F) -> F:
