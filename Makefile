@@ -114,7 +114,8 @@ test-faults: install $(STAMPS)/dev ## tests that kill, stop and cut things on pu
 	@echo '==> fault tests'
 	@$(PYTEST) tests/faults
 
-bench: install $(STAMPS)/dev ## the benchmarks; results are printed, and committed by hand
+bench: install $(STAMPS)/dev ## the benchmarks; each writes its figures into benchmarks/results
+	@ops/machine.sh load-generator
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python "$$file"; done
 
 clean: ## everything that was built

@@ -5,6 +5,7 @@
 #   machine.sh rust VENV           prints `export` lines for a cargo of 1.83 or newer; nothing when PATH has one
 #   machine.sh rust-linters VENV   makes sure that cargo has clippy and rustfmt
 #   machine.sh redis VENV          makes sure that a Redis binary can be found
+#   machine.sh load-generator      makes sure that the benchmarks have wrk
 #
 # Progress and problems go to stderr; stdout is for make.
 set -euo pipefail
@@ -95,6 +96,10 @@ find_rust_linters() {
     fi
 }
 
+find_load_generator() {
+    command -v wrk >/dev/null || debian_packages "the benchmarks send their requests with wrk" wrk
+}
+
 find_redis() {
     local venv=$1
     if [[ -n ${PICLOUD_REDIS_URL:-} ]] || command -v redis-server >/dev/null ||
@@ -113,5 +118,6 @@ python) find_python ;;
 rust) find_rust "$2" ;;
 rust-linters) find_rust_linters "$2" ;;
 redis) find_redis "$2" ;;
-*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | redis VENV" ;;
+load-generator) find_load_generator ;;
+*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | redis VENV | load-generator" ;;
 esac
