@@ -8,6 +8,7 @@ import falcon.asgi
 
 from picloud_web import problems
 from picloud_web.api import add_routes
+from picloud_web.bodies import WebRequest
 from picloud_web.composition import Dependencies
 from picloud_web.health import Health, LandingPage, Metrics, Readiness
 from picloud_web.origins import OriginMiddleware
@@ -31,7 +32,8 @@ def create_app(dependencies: Dependencies) -> problems.App:
     services = dependencies.services
     origins = OriginMiddleware(services.settings, dependencies.directory, dependencies.data_plane)
     middleware: Any = [Lifespan(dependencies), origins]
-    app = falcon.asgi.App(middleware=middleware)
+    request_type: Any = WebRequest  # handlers see the plain type; what is added to it is for reading bodies
+    app: problems.App = falcon.asgi.App(middleware=middleware, request_type=request_type)
     app.req_options.strip_url_path_trailing_slash = False
     problems.install(app)
     app.add_route("/", LandingPage())

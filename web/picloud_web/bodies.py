@@ -33,11 +33,32 @@ class BodyTooLargeError(InvalidInputError):
     code = "body_too_large"
 
 
+class WebRequest(falcon.asgi.Request):
+    """A request that knows whether its body was cut off.
+
+    Falcon ends a body in the same way when it is complete and when the client
+    has left in the middle of it: half a body without a declared length would be
+    accepted as a whole one.
+    """
+
+    def __init__(self, scope: dict[str, Any], receive: Any, first_event: Any = None, options: Any = None) -> None:
+        self.is_cut_off = False
+
+        async def watched() -> Any:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                self.is_cut_off = True
+            return event
+
+        super().__init__(scope, watched, first_event=first_event, options=options)
+
+
 async def read_body(request: falcon.asgi.Request, most_bytes: int) -> bytes | None:
     """The whole body; None when the request has none.
 
     Raises:
         BodyTooLargeError: at the first chunk beyond ``most_bytes``; a declared length is believed before any is read.
+        InvalidInputError: the client left in the middle of it.
     """
     declared = request.content_length
     if declared is not None and declared > most_bytes:
@@ -51,6 +72,8 @@ async def read_body(request: falcon.asgi.Request, most_bytes: int) -> bytes | No
         if size > most_bytes:
             raise _too_large(most_bytes)
         chunks.append(chunk)
+    if isinstance(request, WebRequest) and request.is_cut_off:
+        raise InvalidInputError("the body ended before its end")
     return (chunks[0] if len(chunks) == 1 else b"".join(chunks)) or None
 
 

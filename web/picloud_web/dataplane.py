@@ -12,7 +12,7 @@ import falcon.asgi
 import msgspec
 
 from picloud.broker import Reply
-from picloud.errors import CapacityError, InvalidInputError, NotFoundError, PiCloudError
+from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
 from picloud.retries import RetryPolicy
@@ -111,18 +111,18 @@ class DataPlane:
         if traceparent is not None and len(traceparent) <= _MOST_TRACEPARENT_CHARACTERS:
             response.set_header("traceparent", traceparent)
         execution_id = new_id()
-        is_written = False
+        is_tried = False
         try:
             app, match = await self._find(where, request.method)
             if match is None:
                 return _write_options(response, app.routes.methods(where.segments))
             call = await self._read(request, where.path, execution_id, is_proxy_trusted)
-            is_written = True
+            is_tried = True
             await self._call(response, where, app, match, call)
         except PiCloudError as error:
             if isinstance(error, MethodNotAllowedError):
                 response.set_header("Allow", ", ".join(error.allowed))
-            problems.write_error(response, error, execution_id if is_written else None)
+            problems.write_error(response, error, execution_id if is_tried and _may_be_written(error) else None)
 
     async def _find(self, where: AppPath, method: str) -> tuple[App, Match | None]:
         """The app and the route of this request; no match: OPTIONS of a path that does not define it.
@@ -227,6 +227,11 @@ class DataPlane:
         response.data = msgspec.json.encode(
             {"accepted_at": accepted_at.astimezone(dt.UTC), "execution_id": execution_id}
         )
+
+
+def _may_be_written(error: PiCloudError) -> bool:
+    """Whether an execution may exist after this error. Refusals come before anything is written."""
+    return not isinstance(error, CapacityError | ConflictError | InvalidInputError | NotFoundError)
 
 
 def _write_options(response: falcon.asgi.Response, allowed: list[str]) -> None:

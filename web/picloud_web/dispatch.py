@@ -179,7 +179,7 @@ class OutboxDispatcher:
         """503 before anything is written: what is written now could not be answered in time."""
         if not self._window.is_up:
             self.refused_total += 1
-            raise UnavailableError("Redis does not answer")
+            raise CapacityError("Redis does not answer", code="storage_unavailable")
         if self._inbox.waiting >= self._max_sync_in_flight or self._window.sync_length > self._max_sync_in_flight:
             self.refused_total += 1
             raise CapacityError("too many requests are waiting for an answer")

@@ -15,7 +15,8 @@ from picloud_web.dataplane import AppPath, DataPlane
 from picloud_web.directory import Directory
 from picloud_web.hosts import Hosts, trust
 
-_APP_PREFIX = b"/@"
+#: Some clients encode the at sign.
+_APP_PREFIXES = (b"/@", b"/%40")
 
 
 class UnknownHostError(NotFoundError):
@@ -69,7 +70,10 @@ class OriginMiddleware:
 
 def _own_app_path(raw_path: bytes) -> AppPath | None:
     """``/@shop/orders`` is app ``shop``, path ``/orders``."""
-    if not raw_path.startswith(_APP_PREFIX):
+    for prefix in _APP_PREFIXES:
+        if raw_path.startswith(prefix):
+            break
+    else:
         return None
-    name, _, rest = raw_path[len(_APP_PREFIX) :].partition(b"/")
+    name, _, rest = raw_path.removeprefix(prefix).partition(b"/")
     return AppPath.from_raw(name.decode("latin-1"), b"/" + rest, is_own_host=True)

@@ -103,6 +103,20 @@ def test_after_redis_lost_its_memory_web_is_present_again_and_the_relay_is_woken
     stage.play(story)
 
 
+def test_the_first_request_after_redis_lost_its_memory_is_published_under_a_new_epoch(stage: Stage) -> None:
+    create_route(stage.db, stage.app)
+
+    async def story(web: Web, worker: EmulatedWorker) -> None:
+        for answer_text in (b"before", b"after"):
+            asked = asyncio.create_task(web.call("GET", "/@shop/"))
+            await worker.serve(result_kind="text", data=answer_text)
+            answer = await asked
+            assert (answer.status_code, answer.content) == (200, answer_text)
+            await worker.flush_redis()
+
+    stage.play(story)
+
+
 def test_an_answer_whose_message_was_lost_is_found_at_the_deadline(stage: Stage) -> None:
     create_route(stage.db, stage.app, timeout_ms=100)
 
@@ -139,6 +153,7 @@ def test_without_capacity_a_request_is_refused_before_anything_is_written(stage:
         refused = await web.call("GET", "/@shop/")
         assert (refused.status_code, refused.json["code"]) == (503, "no_capacity")
         assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json["execution_id"] is None
         assert stage.stored() == 1
         assert await worker.answer(taken, await worker.end(taken))
         assert (await first).status_code == 200

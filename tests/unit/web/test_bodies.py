@@ -1,11 +1,56 @@
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import falcon.testing
 import pytest
 
 from picloud.errors import InvalidInputError
-from picloud_web.bodies import MOST_JSON_DEPTH, check_body
+from picloud_web.bodies import MOST_JSON_DEPTH, BodyTooLargeError, WebRequest, check_body, read_body
 
 JSON = "application/json"
+CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+def read(headers: dict[str, str], *events: dict[str, Any], most_bytes: int = 100) -> bytes | None:
+    """Read a body that arrives as these events of ASGI."""
+    coming = iter(events)
+
+    async def receive() -> dict[str, Any]:
+        return next(coming)
+
+    async def read_it() -> bytes | None:
+        scope = falcon.testing.create_scope(method="POST", headers=headers)
+        return await read_body(WebRequest(scope, receive), most_bytes)
+
+    return asyncio.run(read_it())
+
+
+def part(body: bytes, *, is_last: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": not is_last}
+
+
+LEFT = {"type": "http.disconnect"}
+
+
+def test_a_body_is_read_whole() -> None:
+    assert read({"Content-Length": "4"}, part(b"ab"), part(b"cd", is_last=True)) == b"abcd"
+    assert read(CHUNKED, part(b"ab"), part(b"cd", is_last=True)) == b"abcd"
+    assert read(CHUNKED, part(b"", is_last=True)) is None
+    assert read({}) is None
+
+
+def test_reading_stops_at_the_first_chunk_beyond_the_limit() -> None:
+    for headers in (CHUNKED, {"Content-Length": "101"}):
+        with pytest.raises(BodyTooLargeError):
+            read(headers, part(b"x" * 60), part(b"x" * 60))  # a third event is not there to be asked for
+
+
+@pytest.mark.parametrize("headers", [CHUNKED, {"Content-Length": "4"}])
+def test_half_a_body_is_not_taken_for_a_whole_one(headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError):
+        read(headers, part(b"ab"), LEFT)
 
 
 @pytest.mark.parametrize(
