@@ -58,7 +58,12 @@ impl<'a> Callback<'a> {
     }
 
     /// Calls it for one element.
-    fn call<const N: usize>(&self, element: &mut Dynamic, fixed: [Dynamic; N], index: Option<usize>) -> Answer<Dynamic> {
+    fn call<const N: usize>(
+        &self,
+        element: &mut Dynamic,
+        fixed: [Dynamic; N],
+        index: Option<usize>,
+    ) -> Answer<Dynamic> {
         match self.shape {
             Shape::This => self.pointer.call_raw(self.context, Some(element), fixed),
             Shape::ThisIndex => self.pointer.call_raw(self.context, Some(element), Self::indexed(fixed, index)),
@@ -83,7 +88,12 @@ impl<'a> Callback<'a> {
     }
 
     /// A native function or one of an imported module: the element alone, with its index, or as the receiver.
-    fn try_all<const N: usize>(&self, element: &mut Dynamic, fixed: [Dynamic; N], index: Option<usize>) -> Answer<Dynamic> {
+    fn try_all<const N: usize>(
+        &self,
+        element: &mut Dynamic,
+        fixed: [Dynamic; N],
+        index: Option<usize>,
+    ) -> Answer<Dynamic> {
         let missing = |error: &EvalAltResult| {
             matches!(error, EvalAltResult::ErrorFunctionNotFound(signature, _)
                 if signature.starts_with(self.pointer.fn_name()))
@@ -269,7 +279,9 @@ fn dedup(context: NativeCallContext, array: &mut Array, pointer: FnPtr) -> Answe
     let mut kept: Array = Array::with_capacity(array.len());
     for item in std::mem::take(array) {
         let is_same = match kept.last() {
-            Some(last) => pointer.call_raw(&context, None, [last.clone(), item.clone()]).map(|same| same.as_bool().unwrap_or(false)),
+            Some(last) => pointer
+                .call_raw(&context, None, [last.clone(), item.clone()])
+                .map(|same| same.as_bool().unwrap_or(false)),
             None => Ok(false),
         };
         match is_same {
@@ -369,4 +381,49 @@ fn partition_entries(context: NativeCallContext, map: &mut Map, pointer: FnPtr, 
     }
     *map = kept;
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_sort;
+
+    #[test]
+    fn sorting_is_stable() {
+        let keys = [3, 1, 2, 1, 3, 2];
+        let mut order: Vec<usize> = (0..keys.len()).collect();
+        let result: Result<(), ()> = merge_sort(&mut order, &mut |left, right| Ok(keys[left] <= keys[right]));
+        assert_eq!(result, Ok(()));
+        assert_eq!(order, [1, 3, 2, 5, 0, 4]);
+    }
+
+    #[test]
+    fn an_error_ends_it_and_loses_nothing() {
+        for allowed in 0..40 {
+            let mut left_over = allowed;
+            let mut order: Vec<usize> = (0..16).collect();
+            let result = merge_sort(&mut order, &mut |left, right| {
+                if left_over == 0 {
+                    return Err(());
+                }
+                left_over -= 1;
+                Ok(left > right)
+            });
+            assert_eq!(result.is_err(), allowed < 32);
+            order.sort_unstable();
+            assert_eq!(order, (0..16).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_comparison_that_is_no_order_does_no_harm() {
+        let mut order: Vec<usize> = (0..200).collect();
+        let mut turn = 0;
+        let result: Result<(), ()> = merge_sort(&mut order, &mut |_, _| {
+            turn += 1;
+            Ok(turn % 3 == 0)
+        });
+        assert_eq!(result, Ok(()));
+        order.sort_unstable();
+        assert_eq!(order, (0..200).collect::<Vec<_>>());
+    }
 }

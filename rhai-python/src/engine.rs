@@ -3,7 +3,7 @@
 //! An engine of Rhai is nearly free to build from shared modules (0.3 µs), and callbacks belong to the engine. So every
 //! run gets its own: nothing has to be looked up in thread-locals, and no lock is shared between runs.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -239,16 +239,15 @@ impl PyEngine {
         scope: Option<&Bound<'_, PyScope>>,
         expression: bool,
     ) -> PyResult<Script> {
-        let mut known = scope.map_or_else(|| Ok(Scope::new()), |scope| scope.get().lock().map(|scope| scope.clone()))?;
+        let mut known =
+            scope.map_or_else(|| Ok(Scope::new()), |scope| scope.get().lock().map(|scope| scope.clone()))?;
         for constant in strings(constants)? {
             // As variables, not as constants: the optimizer would put the value of a constant in its place.
             known.push_dynamic(constant, Dynamic::UNIT);
         }
         let template = &self.template;
         let compiled = py.detach(|| template.compile(source, name, &known, expression));
-        let ast = compiled.map_err(|refusal| {
-            refusal.failure(&template.limits, name).into_exception(py, None)
-        })?;
+        let ast = compiled.map_err(|refusal| refusal.failure(&template.limits, name).into_exception(py, None))?;
         let body = ScriptBody::new(ast, name, template.clone(), self.limits.clone_ref(py));
         Script::new(py, body, source)
     }
@@ -295,10 +294,4 @@ fn build_types(types: Option<&Bound<'_, PyAny>>, slot: &TemplateSlot) -> PyResul
     module.set_id("types");
     module.build_index();
     Ok((table, (count > 0).then(|| module.into())))
-}
-
-/// Records the text and place of a panic; called from the hook, read once by the run that caught it.
-pub fn last_panic() -> &'static std::sync::Mutex<Option<String>> {
-    static LAST: OnceLock<std::sync::Mutex<Option<String>>> = OnceLock::new();
-    LAST.get_or_init(Default::default)
 }

@@ -57,7 +57,13 @@ impl Failure {
         }
     }
 
-    fn limit(class: &'static str, kind: &str, limit: &'static str, message: impl Into<String>, position: Position) -> Self {
+    fn limit(
+        class: &'static str,
+        kind: &str,
+        limit: &'static str,
+        message: impl Into<String>,
+        position: Position,
+    ) -> Self {
         Self { limit: Some(limit), ..Self::new(class, kind, message, position) }
     }
 
@@ -260,7 +266,9 @@ fn of_throw(value: &Dynamic, position: Position) -> Failure {
         return failure;
     }
     let message = crate::frozen::with_map(value, |map| {
-        map.get("message").filter(|message| message.is_string()).map(|message| text::display_cut(message, MOST_MESSAGE_BYTES))
+        map.get("message")
+            .filter(|message| message.is_string())
+            .map(|message| text::display_cut(message, MOST_MESSAGE_BYTES))
     });
     let message = message.flatten().unwrap_or_else(|| text::display_cut(value, MOST_MESSAGE_BYTES));
     let mut failure = Failure::new("RhaiThrow", "ErrorRuntime", message, position);
@@ -282,7 +290,8 @@ fn too_large(what: &str, limits: &Limits, position: Position) -> Failure {
 }
 
 fn parse_failure(kind: &ParseErrorType, position: Position, limits: &Limits) -> Failure {
-    let limited = |name: &str, limit, message: String| Failure::limit("RhaiSourceLimitError", name, limit, message, position);
+    let limited =
+        |name: &str, limit, message: String| Failure::limit("RhaiSourceLimitError", name, limit, message, position);
     match kind {
         ParseErrorType::ExprTooDeep => limited("ExprTooDeep", "expr_depth", kind.to_string()),
         ParseErrorType::TooManyFunctions => {

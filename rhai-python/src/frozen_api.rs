@@ -18,19 +18,51 @@ type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// Functions that only read, with the most arguments they take after the receiver.
 const ARRAY_READS: &[(&str, usize)] = &[
-    ("all", 1), ("contains", 1), ("extract", 2), ("filter", 1), ("find", 2), ("find_map", 2), ("get", 1),
-    ("index_of", 2), ("map", 1), ("reduce", 2), ("reduce_rev", 2), ("some", 1), ("zip", 2), ("to_json", 0),
-    ("iter", 0), ("order", 1), ("order_by", 1),
+    ("all", 1),
+    ("contains", 1),
+    ("extract", 2),
+    ("filter", 1),
+    ("find", 2),
+    ("find_map", 2),
+    ("get", 1),
+    ("index_of", 2),
+    ("map", 1),
+    ("reduce", 2),
+    ("reduce_rev", 2),
+    ("some", 1),
+    ("zip", 2),
+    ("to_json", 0),
+    ("iter", 0),
+    ("order", 1),
+    ("order_by", 1),
 ];
 const ARRAY_CHANGES: &[(&str, usize)] = &[
-    ("append", 1), ("chop", 1), ("clear", 0), ("dedup", 1), ("drain", 2), ("fill", 1), ("for_each", 1),
-    ("insert", 2), ("pad", 2), ("pop", 0), ("push", 1), ("remove", 1), ("retain", 2), ("reverse", 0), ("set", 2),
-    ("shift", 0), ("sort", 1), ("sort_by", 1), ("sort_desc", 0), ("splice", 3), ("split", 1), ("truncate", 1),
+    ("append", 1),
+    ("chop", 1),
+    ("clear", 0),
+    ("dedup", 1),
+    ("drain", 2),
+    ("fill", 1),
+    ("for_each", 1),
+    ("insert", 2),
+    ("pad", 2),
+    ("pop", 0),
+    ("push", 1),
+    ("remove", 1),
+    ("retain", 2),
+    ("reverse", 0),
+    ("set", 2),
+    ("shift", 0),
+    ("sort", 1),
+    ("sort_by", 1),
+    ("sort_desc", 0),
+    ("splice", 3),
+    ("split", 1),
+    ("truncate", 1),
 ];
 const MAP_READS: &[(&str, usize)] = &[("filter", 1), ("map", 1), ("to_json", 0)];
-const MAP_CHANGES: &[(&str, usize)] = &[
-    ("clear", 0), ("drain", 1), ("fill_with", 1), ("mixin", 1), ("remove", 1), ("retain", 1), ("set", 2),
-];
+const MAP_CHANGES: &[(&str, usize)] =
+    &[("clear", 0), ("drain", 1), ("fill_with", 1), ("mixin", 1), ("remove", 1), ("retain", 1), ("set", 2)];
 
 /// Registers everything into the module that overrides the standard library.
 pub fn register(module: &mut Module) {
@@ -147,7 +179,9 @@ fn is_unchanged(target: &Dynamic, key: &Dynamic, value: &Dynamic) -> bool {
     } else {
         None
     };
-    current.is_some_and(|current| frozen::is_same_view(&current, value).unwrap_or_else(|| is_equal_scalar(&current, value)))
+    current.is_some_and(|current| {
+        frozen::is_same_view(&current, value).unwrap_or_else(|| is_equal_scalar(&current, value))
+    })
 }
 
 /// Methods of scalars write back too: `ctx.name.len()` must not count as a change.
@@ -177,7 +211,13 @@ fn register_forwarded<View: 'static>(module: &mut Module, names: &'static [(&'st
             let mut types = vec![TypeId::of::<View>()];
             types.resize(1 + count, TypeId::of::<Dynamic>());
             let function = native(
-                move |context, args| if is_pure { forward_read(context, name, args) } else { forward_change(context, name, args) },
+                move |context, args| {
+                    if is_pure {
+                        forward_read(context, name, args)
+                    } else {
+                        forward_change(context, name, args)
+                    }
+                },
                 is_pure,
             );
             FuncRegistration::new(name).in_global_namespace().set_into_module_raw(module, types, function);

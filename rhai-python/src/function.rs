@@ -84,7 +84,9 @@ impl Function {
     }
 
     fn call(&self, py: Python<'_>, args: &Bound<'_, PyTuple>, run: &Run) -> PyResult<Py<PyAny>> {
-        let closed = || PyRuntimeError::new_err("a function of a script can be called only by the host function it was given to");
+        let closed = || {
+            PyRuntimeError::new_err("a function of a script can be called only by the host function it was given to")
+        };
         let gate = self.gate.as_ref().ok_or_else(closed)?;
         let context = gate.context().ok_or_else(closed)?;
         let shape = Shape { depth: run.limits.max_value_depth, nodes: run.limits.max_value_nodes };
@@ -125,7 +127,11 @@ impl NativeContext<'_> {
 }
 
 fn readable_name(pointer: &FnPtr) -> String {
-    if pointer.is_anonymous() { "closure".to_owned() } else { pointer.fn_name().to_owned() }
+    if pointer.is_anonymous() {
+        "closure".to_owned()
+    } else {
+        pointer.fn_name().to_owned()
+    }
 }
 
 #[pymethods]

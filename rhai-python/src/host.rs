@@ -142,7 +142,12 @@ pub fn build_module(frozen: &Bound<'_, PyAny>, path: &str, slot: &TemplateSlot) 
 }
 
 /// Registers what a `rhai.HostType` offers, for the class at `index`.
-pub fn register_type(module: &mut Module, index: usize, frozen: &Bound<'_, PyAny>, slot: &TemplateSlot) -> PyResult<()> {
+pub fn register_type(
+    module: &mut Module,
+    index: usize,
+    frozen: &Bound<'_, PyAny>,
+    slot: &TemplateSlot,
+) -> PyResult<()> {
     let (_class, name, methods, getters, setters): FrozenType<'_> = frozen.extract()?;
     let Some((type_id, rust_name)) = handle::type_at(index) else {
         return Err(PyTypeError::new_err(format!("an engine can have {} host types at most", handle::MOST_TYPES)));
@@ -180,19 +185,27 @@ fn register_identity(module: &mut Module, type_id: TypeId, name: String) {
             let is_same = matches!((left, right), (Some(left), Some(right)) if left.as_ptr() == right.as_ptr());
             Ok(Dynamic::from_bool(is_same == when_same))
         };
-        let function = RhaiFunc::Method { func: Shared::new(compare), has_context: false, is_pure: true, is_volatile: false };
+        let function =
+            RhaiFunc::Method { func: Shared::new(compare), has_context: false, is_pure: true, is_volatile: false };
         FuncRegistration::new(operator).in_global_namespace().set_into_module_raw(module, [type_id, type_id], function);
     }
     for printer in ["to_string", "to_debug", "print", "debug"] {
         let name = name.clone();
         let describe = move |_: Option<NativeCallContext>, _: &mut [&mut Dynamic]| Ok(Dynamic::from(name.clone()));
-        let function = RhaiFunc::Method { func: Shared::new(describe), has_context: false, is_pure: true, is_volatile: false };
+        let function =
+            RhaiFunc::Method { func: Shared::new(describe), has_context: false, is_pure: true, is_volatile: false };
         FuncRegistration::new(printer).in_global_namespace().set_into_module_raw(module, [type_id], function);
     }
 }
 
 /// Registers a callable once for every number of arguments it takes.
-fn register(module: &mut Module, described: Description<'_>, owner: Option<&str>, receiver: Option<TypeId>, slot: &TemplateSlot) {
+fn register(
+    module: &mut Module,
+    described: Description<'_>,
+    owner: Option<&str>,
+    receiver: Option<TypeId>,
+    slot: &TemplateSlot,
+) {
     let (name, callable, fewest, most, kinds, wants_context) = described;
     let separator = if receiver.is_some() { "." } else { "::" };
     let function = Arc::new(HostFunction {
@@ -242,7 +255,13 @@ impl From<PyErr> for Failed {
 }
 
 impl HostFunction {
-    fn call(&self, run: &Run, template: &Arc<Template>, context: &NativeCallContext, args: &mut [&mut Dynamic]) -> Answer<Dynamic> {
+    fn call(
+        &self,
+        run: &Run,
+        template: &Arc<Template>,
+        context: &NativeCallContext,
+        args: &mut [&mut Dynamic],
+    ) -> Answer<Dynamic> {
         for (index, (value, kind)) in args.iter().zip(&self.kinds).enumerate() {
             if !kind.accepts(value) {
                 return Err(self.mismatch(index, *kind, value, context));
@@ -275,7 +294,9 @@ impl HostFunction {
         let mut gate = None;
         let mut objects = Vec::with_capacity(args.len() + 1);
         if self.wants_context {
-            objects.push(run.context.as_ref().map_or_else(|| py.None().into_bound(py), |context| context.bind(py).clone()));
+            objects.push(
+                run.context.as_ref().map_or_else(|| py.None().into_bound(py), |context| context.bind(py).clone()),
+            );
         }
         let mut writer = Writer::new(py, shape);
         for (index, value) in args.iter().enumerate() {

@@ -19,6 +19,7 @@ mod handle;
 mod host;
 mod json;
 mod limits;
+mod panics;
 mod pool;
 mod resolver;
 mod run;
@@ -32,8 +33,6 @@ mod values;
 
 #[pyo3::pymodule]
 mod _rhai {
-    use std::sync::PoisonError;
-
     use pyo3::exceptions::PyRuntimeError;
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
@@ -91,11 +90,7 @@ mod _rhai {
 
     #[pymodule_init]
     fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
-        // A panic becomes an exception; it must not also write to stderr.
-        std::panic::set_hook(Box::new(|panic| {
-            let text = panic.to_string();
-            *crate::engine::last_panic().lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-        }));
+        crate::panics::install_hook();
         Ok(())
     }
 }

@@ -54,7 +54,8 @@ where
     let mut signal = None;
     let answered = Mutex::new(answered);
     loop {
-        let waited = py.detach(|| answered.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SIGNAL_INTERVAL));
+        let waited =
+            py.detach(|| answered.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SIGNAL_INTERVAL));
         match waited {
             Ok(result) => return signal.map_or(Ok(result), Err),
             Err(RecvTimeoutError::Disconnected) => return Err(PyRuntimeError::new_err("the thread of a script ended")),

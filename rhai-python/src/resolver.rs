@@ -52,9 +52,10 @@ impl Resolver {
         match answered? {
             None => Err(missing()),
             Some(Fetched::Compiled(ast)) => Ok(ast),
-            Some(Fetched::Source(source)) => {
-                self.template.compile(&source, path, &Scope::new(), false).map_err(|refusal| refused(refusal, path, position))
-            }
+            Some(Fetched::Source(source)) => self
+                .template
+                .compile(&source, path, &Scope::new(), false)
+                .map_err(|refusal| refused(refusal, path, position)),
         }
     }
 }

@@ -25,7 +25,9 @@ impl Scope {
         match self.scope.get().try_lock() {
             Ok(scope) => Ok(scope),
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => Err(PyRuntimeError::new_err("the scope is in use by another run")),
+            Err(std::sync::TryLockError::WouldBlock) => {
+                Err(PyRuntimeError::new_err("the scope is in use by another run"))
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use pyo3::prelude::*;
@@ -14,14 +14,14 @@ use rhai::{CallFnOptions, Dynamic, EvalAltResult, Scope as RhaiScope, AST};
 
 use crate::alloc::{self, Measurement};
 use crate::convert::{Reader, Refused, Writer};
-use crate::engine::{last_panic, Constants, Template};
+use crate::engine::{Constants, Template};
 use crate::failure::{self, Failure};
 use crate::json::{self, JsonError, Shape};
 use crate::limits::Limits;
 use crate::run::{Entered, Hooks, Run, Stop};
 use crate::scope::Scope;
 use crate::values::{CancelToken, FunctionInfo, Outcome, Stats};
-use crate::{frozen, handle, pool};
+use crate::{frozen, handle, panics, pool};
 
 /// A compiled script, immutable and shared by its runs.
 pub struct ScriptBody {
@@ -177,7 +177,16 @@ impl Script {
             Some(limits) if !limits.is(self.body.limits.bind(py)) => Arc::new(Limits::read(limits)?),
             _ => self.body.template.limits.clone(),
         };
-        Ok(Request { body: self.body.clone(), call, wants_outcome, constants, scope, hooks, limits, started: Instant::now() })
+        Ok(Request {
+            body: self.body.clone(),
+            call,
+            wants_outcome,
+            constants,
+            scope,
+            hooks,
+            limits,
+            started: Instant::now(),
+        })
     }
 }
 
@@ -239,7 +248,10 @@ impl Request {
 fn read_constants(py: Python<'_>, constants: Option<&Py<PyAny>>, reader: &mut Reader<'_>) -> PyResult<Constants> {
     let Some(constants) = constants else { return Ok(Constants::new()) };
     let constants = as_dict(constants.bind(py))?;
-    constants.iter().map(|(name, value)| Ok((name.extract::<String>()?.into(), frozen::freeze(reader.read(&value)?)))).collect()
+    constants
+        .iter()
+        .map(|(name, value)| Ok((name.extract::<String>()?.into(), frozen::freeze(reader.read(&value)?))))
+        .collect()
 }
 
 fn as_dict<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
@@ -289,10 +301,7 @@ fn execute(
     let value = match catch_unwind(evaluate) {
         Ok(Ok(value)) => value.flatten(),
         Ok(Err(error)) => return Err(Ended::Error(error)),
-        Err(_) => {
-            let text = last_panic().lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Err(Ended::Panicked(text.unwrap_or_else(|| "panic".into())));
-        }
+        Err(_) => return Err(Ended::Panicked(panics::take_last())),
     };
     if run.reason() != Stop::None {
         return Err(Ended::Stopped);
@@ -331,7 +340,14 @@ fn product(value: Dynamic, limits: &Limits) -> Result<Product, Refused> {
 }
 
 /// Makes the answer, or the exception. The statistics are taken once nothing of the run is left.
-fn finish(py: Python<'_>, ran: Ran, run: Arc<Run>, body: &ScriptBody, measured: &Measurement, started: Instant) -> PyResult<Py<PyAny>> {
+fn finish(
+    py: Python<'_>,
+    ran: Ran,
+    run: Arc<Run>,
+    body: &ScriptBody,
+    measured: &Measurement,
+    started: Instant,
+) -> PyResult<Py<PyAny>> {
     let limits = run.limits.clone();
     let shape = Shape { depth: limits.max_value_depth, nodes: limits.max_value_nodes };
     let (operations, output_bytes, peak_bytes) = (run.operations(), run.output_bytes(), measured.peak());

@@ -1,7 +1,7 @@
 //! String functions whose result Rhai measures only after it exists.
 
-use rhai::{Array, ImmutableString, Module};
 use rhai::NativeCallContext;
+use rhai::{Array, ImmutableString, Module};
 
 use crate::fault::Fault;
 use crate::stdlib::{global, most_string_bytes, too_large, Answer};
@@ -26,7 +26,9 @@ fn no_sleep() -> Answer<()> {
 fn register_replace(module: &mut Module) {
     global("replace", false).set_into_module(
         module,
-        |context: NativeCallContext, text: &mut ImmutableString, from: &str, to: &str| replace(&context, text, from, to),
+        |context: NativeCallContext, text: &mut ImmutableString, from: &str, to: &str| {
+            replace(&context, text, from, to)
+        },
     );
     global("replace", false).set_into_module(
         module,
