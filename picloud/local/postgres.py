@@ -27,7 +27,7 @@ from psycopg import sql
 from picloud.errors import ConfigurationError
 from picloud.local.children import Child, run_program, start_program, wait_for_exit
 from picloud.local.data_folder import DataFolder, disk_full, read_private_json, write_private
-from picloud.local.postgres_binaries import PostgresBinaries, Source, find_postgres
+from picloud.local.postgres_binaries import EMBEDDED_PARTS, PostgresBinaries, Source, find_postgres
 from picloud.local.server_user import closed_folder, make_private_folder, within_reach
 from picloud.settings import MIB
 
@@ -189,8 +189,9 @@ class PostgresServer:
         assert self._binaries is not None
         folder = self._binaries.folder
         if self._binaries.source == "embedded":
-            # PostgreSQL finds its libraries and catalogues relative to itself: the tree moves as a whole.
-            return within_reach(folder.parent, self.folder.binaries, self.folder.server_user) / "bin" / name
+            site = folder.parents[2]
+            reachable = within_reach(site, EMBEDDED_PARTS, self.folder.binaries, self.folder.server_user)
+            return reachable / folder.relative_to(site) / name
         if (user := self.folder.server_user) and (closed := closed_folder(folder, user)):
             raise ConfigurationError(f"{folder}: PostgreSQL runs as {user.name} and may not pass through {closed}")
         return folder / name

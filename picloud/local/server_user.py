@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,27 +89,45 @@ def make_private_folder(path: Path, user: ServerUser | None) -> Path:
     return path
 
 
-def within_reach(binaries: Path, copies: Path, user: ServerUser | None) -> Path:
-    """``binaries``, or a copy of that tree below ``copies`` when ``user`` cannot get at it.
+def within_reach(root: Path, parts: Sequence[str], copies: Path, user: ServerUser | None) -> Path:
+    """``root``, or a folder below ``copies`` with copies of its ``parts`` when ``user`` cannot get at them.
 
     The way to a virtual environment below ``/root`` is closed to everyone else. Opening those
-    folders is not ours to do; a copy of a few files is.
+    folders is not ours to do; a copy of a few files is. Parts keep their places relative to each
+    other, since programs find their libraries that way.
     """
-    if user is None or closed_folder(binaries, user) is None:
-        return binaries
-    copy = copies / f"{binaries.name}-{_fingerprint(binaries)}"
+    present = [part for part in parts if (root / part).exists()]
+    if user is None or not any(closed_folder(root / part, user) for part in present):
+        return root
+    copy = copies / f"{Path(parts[0]).name}-{_fingerprint([root / part for part in present])}"
     if not copy.is_dir():
-        copies.mkdir(mode=0o755, exist_ok=True)
+        _make_open_folder(copies)
+        # Under another name until it is whole: a copy that is cut short is not mistaken for one.
         unfinished = copies / f"{copy.name}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(binaries, unfinished, symlinks=True)
-        unfinished.chmod(0o755)
+        _make_open_folder(unfinished)
+        for part in present:
+            _copy(root / part, unfinished / part, below=unfinished)
         unfinished.rename(copy)
-    copies.chmod(0o755)
     return copy
 
 
-def _fingerprint(folder: Path) -> str:
-    """Changes when the tree at ``folder`` is replaced by another release of it."""
-    newest = max((entry.stat().st_mtime_ns for entry in folder.rglob("*") if entry.is_file()), default=0)
-    return f"{newest:x}"
+def _make_open_folder(path: Path) -> None:
+    path.mkdir(exist_ok=True)
+    path.chmod(0o755)  # whatever the umask says
+
+
+def _copy(source: Path, target: Path, *, below: Path) -> None:
+    for folder in reversed(target.parents):
+        if folder.is_relative_to(below):
+            _make_open_folder(folder)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def _fingerprint(paths: Iterable[Path]) -> str:
+    """Changes when one of the trees is replaced by another release of it."""
+    files = (file for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+    return f"{max((file.stat().st_mtime_ns for file in files), default=0):x}"

@@ -52,19 +52,25 @@ def test_the_first_closed_folder_on_the_way_is_named(open_path: Path) -> None:
 
 
 def test_binaries_behind_a_closed_folder_are_copied_once(open_path: Path) -> None:
-    tree = open_path / "closed" / "pginstall"
-    (tree / "bin").mkdir(parents=True)
-    (tree / "bin" / "postgres").write_text("release 1")
+    site = open_path / "closed"
+    program = site / "package" / "bin" / "postgres"
+    program.parent.mkdir(parents=True)
+    program.write_text("release 1")
+    (site / "package.libs").mkdir()
+    (site / "package.libs" / "libpq").write_text("library")
+    parts = ["package/bin", "package.libs", "not in this release"]
     copies = open_path / "copies"
-    assert within_reach(tree, copies, None) == tree
-    assert within_reach(tree, copies, _STRANGER) == tree
+    assert within_reach(site, parts, copies, None) == site
+    assert within_reach(site, parts, copies, _STRANGER) == site
 
-    (open_path / "closed").chmod(0o700)
-    copy = within_reach(tree, copies, _STRANGER)
-    assert (copy / "bin" / "postgres").read_text() == "release 1"
-    assert closed_folder(copy / "bin", _STRANGER) is None
-    assert within_reach(tree, copies, _STRANGER) == copy
+    site.chmod(0o700)
+    copy = within_reach(site, parts, copies, _STRANGER)
+    assert (copy / "package" / "bin" / "postgres").read_text() == "release 1"
+    assert (copy / "package.libs" / "libpq").read_text() == "library"
+    assert closed_folder(copy / "package" / "bin", _STRANGER) is None
+    assert within_reach(site, parts, copies, _STRANGER) == copy
 
-    (tree / "bin" / "postgres").write_text("release 2")
-    os.utime(tree / "bin" / "postgres", ns=(0, 10**19))
-    assert (within_reach(tree, copies, _STRANGER) / "bin" / "postgres").read_text() == "release 2"
+    program.write_text("release 2")
+    os.utime(program, ns=(0, 9 * 10**18))
+    replaced = within_reach(site, parts, copies, _STRANGER)
+    assert (replaced / "package" / "bin" / "postgres").read_text() == "release 2"
