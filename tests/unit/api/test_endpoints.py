@@ -10,9 +10,8 @@ import pytest
 
 from picloud.errors import InvalidInputError
 from picloud_web.api import all_endpoints
-from picloud_web.api.endpoints import decode_body, read_query
 from picloud_web.api.executions import ExecutionFilters
-from picloud_web.api.inputs import Paging
+from picloud_web.api.inputs import Paging, decode_body, read_query
 from picloud_web.api.keys import NewKey
 from picloud_web.api.openapi import document
 from picloud_web.api.scripts import NewVersion

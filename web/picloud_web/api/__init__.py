@@ -1,7 +1,8 @@
 """The control API under ``/api/v1``: PiCloud as other programs see it.
 
-* ``endpoints``: what an endpoint is, and the one way through which every call goes: who is
-  calling, may they, what do they want, the answer
+* ``endpoints``: what an endpoint is; ``inputs``: what requests are made of
+* ``serving``: the one way through which every call goes: who is calling, may they, what do they
+  want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
 * ``apps``, ``scripts``, ``routes``, ``deploy``, ``keys``, ``executions``, ``logs``, ``outbox``,
   ``dead_letters``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
@@ -11,7 +12,8 @@ There are no CORS headers: nobody else's page may call it.
 
 from __future__ import annotations
 
-from picloud_web.api.endpoints import Application, Endpoint, mount
+from picloud_web.api.endpoints import Endpoint
+from picloud_web.api.serving import Application, mount
 from picloud_web.services import Services
 
 PREFIX = "/api/v1"

@@ -5,7 +5,8 @@ to work.
 """
 
 import datetime as dt
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -82,3 +83,32 @@ async def wanted_app_id(call: Call, connection: Connection, named: str | None) -
     if named is not None:
         return (await find_app(connection, named)).id
     return await call.app_id(connection)
+
+
+# Reading them
+
+
+def read_query(parameters: Mapping[str, str | list[str]], into: Any) -> Any:
+    """Query parameters as ``into``. Raises: InvalidInputError, naming the parameter."""
+    try:
+        return msgspec.convert(parameters, into, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(_where_and_what(error, "the query")) from None
+
+
+def decode_body(data: bytes | None, into: Any) -> Any:
+    """A JSON body as ``into``. Raises: InvalidInputError, naming the place."""
+    try:
+        # An endpoint whose values are all optional can be called without a body.
+        return msgspec.json.decode(data or b"{}", type=into)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(_where_and_what(error, "the body")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"the body is not JSON: {error}") from None
+
+
+def _where_and_what(error: msgspec.ValidationError, whole: str) -> str:
+    """``Expected `int`, got `str` - at `$.limit``` as ``limit: expected `int`, got `str```."""
+    what, _, place = str(error).partition(" - at `")
+    place = place.rstrip("`").removeprefix("$").removeprefix(".")
+    return f"{place or whole}: {what[:1].lower()}{what[1:]}"

@@ -1,0 +1,186 @@
+"""The one way every call takes to its endpoint.
+
+Refuse what a foreign page sent; ask for a key; ask what the key may do; read the body within
+its limit; check the values; let the endpoint work; send what it returns. No endpoint can be
+added that forgets one of these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import falcon
+import falcon.asgi
+import msgspec
+import psycopg
+import psycopg_pool
+
+from picloud.control.identity import Principal, authenticate
+from picloud.database import is_outage
+from picloud.errors import (
+    AuthenticationError,
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    PiCloudError,
+    UnavailableError,
+)
+from picloud_web import problems
+from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
+from picloud_web.api.inputs import decode_body, read_query
+from picloud_web.bodies import read_body
+from picloud_web.services import Services
+
+Application: TypeAlias = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What browsers say of a request that another origin's page made (Fetch Metadata, W3C).
+_FOREIGN_SITES = frozenset({"cross-site", "same-site"})
+
+#: How Falcon's router writes a placeholder. Numbers are those that fit into PostgreSQL's integer.
+_CONVERTERS = {"uuid": ":uuid", "int": ":int(min=1, max=2147483647)", "path": ":path", None: ""}
+
+
+def mount(app: Application, services: Services, prefix: str, endpoints: Iterable[Endpoint]) -> None:
+    """Give every endpoint its place in the router of ``app``."""
+    by_template: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_template.setdefault(_template(endpoint.path), []).append(endpoint)
+    for template, sharing in by_template.items():
+        app.add_route(prefix + template, _Resource(services, sharing))
+
+
+class _Resource:
+    """The endpoints of one template, as Falcon looks for them: ``on_get`` and so on."""
+
+    def __init__(self, services: Services, endpoints: list[Endpoint]) -> None:
+        for method in {endpoint.method for endpoint in endpoints}:
+            setattr(self, f"on_{method.lower()}", _Responder(services, method, endpoints).respond)
+
+
+class _Responder:
+    """Answers one method of one template."""
+
+    def __init__(self, services: Services, method: str, endpoints: list[Endpoint]) -> None:
+        self._services = services
+        self._method = method
+        # The longest first: …/scripts/{name:path} alone would take …/versions for a part of the name.
+        self._endpoints = [
+            (_tail_pattern(each.path), each) for each in sorted(endpoints, key=lambda each: -len(each.path))
+        ]
+
+    async def respond(self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: Any) -> None:
+        """Take one call all the way; what goes wrong is raised, and answered by ``picloud_web.problems``."""
+        endpoint, path = self._find(path)
+        _refuse_foreign_pages(request)
+        try:
+            principal = await _authorize(self._services, request)
+            call = Call(self._services, principal, path, endpoint.statuses[0])
+            await _answer(call, endpoint, request, response)
+        except AuthenticationError:
+            response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
+            raise
+        except psycopg_pool.PoolTimeout as error:
+            raise UnavailableError("no connection to PostgreSQL was free in time") from error
+        except psycopg.Error as error:
+            if not is_outage(error):
+                raise
+            raise UnavailableError("PostgreSQL does not answer") from error
+
+    def _find(self, values: dict[str, Any]) -> tuple[Endpoint, dict[str, Any]]:
+        """Which endpoint is meant, and the values of its placeholders."""
+        if any("\0" in value for value in values.values() if isinstance(value, str)):
+            raise NotFoundError("nothing has a NUL character in its name")
+        for pattern, candidate in self._endpoints:
+            found = _tail_values(pattern, values)
+            if found is not None:
+                sharing = {each.method: each for _, each in self._endpoints if each.path == candidate.path}
+                if self._method not in sharing:
+                    raise falcon.HTTPMethodNotAllowed(sorted(sharing))
+                return sharing[self._method], found
+        raise falcon.HTTPNotFound
+
+
+def _template(path: str) -> str:
+    """Falcon's template of a path. Falcon allows ``:path`` only at the end: what follows it is ``_tail_pattern``'s."""
+    start, marker, _ = path.partition(":path}")
+    return PLACEHOLDER.sub(lambda match: f"{{{match[1]}{_CONVERTERS[match[2]]}}}", start + marker)
+
+
+def _tail_pattern(path: str) -> re.Pattern[str] | None:
+    """What the value of a ``:path`` placeholder must look like, with all that follows it; None: there is none."""
+    start, marker, tail = path.partition(":path}")
+    if not marker:
+        return None
+    name = start.rpartition("{")[2]
+    return re.compile(f"(?P<{name}>.+)" + re.sub(r"\{(\w+):int\}", r"(?P<\1>[1-9][0-9]{0,8})", tail))
+
+
+def _tail_values(pattern: re.Pattern[str] | None, values: dict[str, Any]) -> dict[str, Any] | None:
+    if pattern is None:
+        return values
+    name, *numbers = pattern.groupindex
+    match = pattern.fullmatch(values[name])
+    if match is None:
+        return None
+    return values | {name: match[name]} | {number: int(match[number]) for number in numbers}
+
+
+def _refuse_foreign_pages(request: falcon.asgi.Request) -> None:
+    """A page of another origin must not act through the browser of whoever looks at it."""
+    site = request.get_header("sec-fetch-site")
+    if request.method not in _SAFE_METHODS and site is not None and site.lower() in _FOREIGN_SITES:
+        raise PermissionDeniedError("another site's page may not change anything here", code="foreign_page")
+
+
+async def _authorize(services: Services, request: falcon.asgi.Request) -> Principal:
+    """Who is calling, and may they? For now an administrator may do everything and nobody else anything."""
+    scheme, _, key = (request.get_header("authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise AuthenticationError(
+            "this needs an API key, sent as `Authorization: Bearer pic_…`", hint="`picloud keys create` makes one"
+        )
+    async with services.database.connection() as connection:
+        principal = await authenticate(connection, key.strip())
+    if not principal.is_admin:
+        raise PermissionDeniedError(f"{principal.name} is no administrator")
+    return principal
+
+
+async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    """Let the endpoint do its work, and send what it returns."""
+    inputs = await _inputs(endpoint, request)
+    try:
+        value = await endpoint.handler(call, **inputs)
+    except PiCloudError as error:
+        if call.execution_id is None:
+            raise
+        problems.write_error(response, error, call.execution_id)
+        return
+    response.set_headers(call.headers)
+    response.set_header("Cache-Control", "no-store")
+    if endpoint.returns is None:
+        response.status = 204
+        return
+    response.status = call.status
+    response.content_type = falcon.MEDIA_JSON
+    response.data = msgspec.json.encode(value)
+
+
+async def _inputs(endpoint: Endpoint, request: falcon.asgi.Request) -> dict[str, Any]:
+    """The handler's further arguments, checked."""
+    inputs: dict[str, Any] = {}
+    if endpoint.query is not None:
+        inputs["query"] = read_query(request.params, endpoint.query)
+    elif request.params:
+        raise InvalidInputError(f"{next(iter(request.params))}: there is no such query parameter here")
+    if endpoint.body is not None:
+        content_type = (request.content_type or "application/json").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            raise InvalidInputError(
+                f"the body must be application/json, not {content_type}", code="unsupported_media_type"
+            )
+        inputs["body"] = decode_body(await read_body(request, endpoint.max_body_bytes), endpoint.body)
+    return inputs
