@@ -20,7 +20,9 @@ def new_id() -> uuid.UUID:
     """A UUIDv7 of this moment; ids made in one millisecond are in no order."""
     milliseconds = time.time_ns() // 1_000_000
     random_bits = int.from_bytes(os.urandom(10), "big")
-    value = milliseconds << 80 | 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | random_bits & (1 << 62) - 1
+    value = (
+        milliseconds << 80 | 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | random_bits & (1 << 62) - 1
+    )
     return uuid.UUID(int=value)
 
 
