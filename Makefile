@@ -73,6 +73,8 @@ wheels: $(STAMPS)/rhai ## the two wheels a production server installs, in dist/
 
 # Debug symbols are half the time of a Rust build, and nobody here opens a debugger.
 export CARGO_PROFILE_DEV_DEBUG := 0
+# One Python for every Rust build, or each would start from nothing.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
 
 # -- checking --------------------------------------------------------------------
 
@@ -95,6 +97,7 @@ format: $(STAMPS)/dev ## rewrite what ruff and rustfmt can
 
 test-rhai: $(STAMPS)/dev ## the script engine: Rust tests, then Python tests
 	@echo '==> tests of the script engine'
+	@ops/machine.sh libpython $(VENV)
 	@$(WITH_RUST) cargo test --quiet --manifest-path $(RHAI)/Cargo.toml
 	@$(PYTEST) $(RHAI)/tests
 

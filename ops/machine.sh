@@ -4,6 +4,7 @@
 #   machine.sh python              prints a Python of 3.11 or newer that can make virtual environments
 #   machine.sh rust VENV           prints `export` lines for a cargo of 1.83 or newer; nothing when PATH has one
 #   machine.sh rust-linters VENV   makes sure that cargo has clippy and rustfmt
+#   machine.sh libpython VENV      makes sure that Rust tests can be linked against this Python
 #   machine.sh redis VENV          makes sure that a Redis binary can be found
 #   machine.sh load-generator      makes sure that the benchmarks have wrk
 #
@@ -96,6 +97,16 @@ find_rust_linters() {
     fi
 }
 
+# An extension module needs no libpython, a test program does. Debian keeps its link in the dev package.
+find_libpython() {
+    local venv=$1
+    "$venv/bin/python" - <<'PYTHON' || debian_packages "the Rust tests link against libpython" libpython3-dev
+import pathlib, sys, sysconfig
+shared, folder, name = map(sysconfig.get_config_var, ("Py_ENABLE_SHARED", "LIBDIR", "LDLIBRARY"))
+sys.exit(bool(shared) and not (pathlib.Path(folder) / name).exists())
+PYTHON
+}
+
 find_load_generator() {
     command -v wrk >/dev/null || debian_packages "the benchmarks send their requests with wrk" wrk
 }
@@ -117,7 +128,8 @@ case ${1:-} in
 python) find_python ;;
 rust) find_rust "$2" ;;
 rust-linters) find_rust_linters "$2" ;;
+libpython) find_libpython "$2" ;;
 redis) find_redis "$2" ;;
 load-generator) find_load_generator ;;
-*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | redis VENV | load-generator" ;;
+*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | libpython VENV | redis VENV | load-generator" ;;
 esac
