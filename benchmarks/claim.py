@@ -38,7 +38,8 @@ def main() -> None:
             snapshot.rollback()
     report(
         "claim",
-        f"milliseconds to claim and publish {ROWS_PER_CLAIM} rows, clean and with {DEAD_ROWS:,} dead rows under a held snapshot",
+        f"milliseconds to claim and publish {ROWS_PER_CLAIM} rows,"
+        f" clean and with {DEAD_ROWS:,} dead rows under a held snapshot",
         {
             "clean_ms": {"median": round(median(clean), 2), "worst": round(max(clean), 2)},
             "dead_rows_ms": {"median": round(median(dirty), 2), "worst": round(max(dirty), 2)},

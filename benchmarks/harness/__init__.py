@@ -60,7 +60,8 @@ class Stack:
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "actors", "web")),
         }
         environment |= {f"PICLOUD_{key.upper()}": str(value) for key, value in settings.items()}
-        code = f"import sys; from picloud.settings import load_settings; {_PROCESSES[name]}; sys.exit(run(load_settings()))"
+        imports = f"import sys; from picloud.settings import load_settings; {_PROCESSES[name]}"
+        code = f"{imports}; sys.exit(run(load_settings()))"
         log = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(
             [sys.executable, "-c", code], env=environment, cwd=self.folder, stdout=log, stderr=log
@@ -142,7 +143,8 @@ def report(name: str, question: str, measured: dict[str, Any]) -> None:
     document = {
         "question": question,
         "measured": measured,
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()},"
+        f" Python {platform.python_version()}",
         "commit": commit,
         "date": time.strftime("%Y-%m-%d"),
     }

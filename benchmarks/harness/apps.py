@@ -34,7 +34,8 @@ def seed(connection: Connection[Any]) -> None:
         )
     for path, mode in (("/sync", "sync"), ("/async", "async")):
         connection.execute(
-            "insert into routes (app_id, method, path, script_id, dispatch_mode, principal_id) values (1, 'POST', %s, 2, %s, 1)",
+            "insert into routes (app_id, method, path, script_id, dispatch_mode, principal_id)"
+            " values (1, 'POST', %s, 2, %s, 1)",
             (path, mode),
         )
 
