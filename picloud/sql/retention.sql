@@ -13,7 +13,8 @@ with sized as (
 ), candidates as (
     select d.table_name, d.day from history_days d, sized
     where d.day < current_date - case when d.table_name = 'abandoned_executions' then %(abandoned_days)s::int else %(history_days)s::int end
-       or (sized.total > %(history_bytes)s and d.day < current_date - 1)
+       -- Abandoned runs are kept by age alone: a day that drop_day leaves behind would be the oldest for ever.
+       or (sized.total > %(history_bytes)s and d.day < current_date - 1 and d.table_name <> 'abandoned_executions')
 )
 select min(day) from candidates
 
