@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
@@ -100,7 +101,7 @@ class LossyWay:
     def has_lost(self) -> bool:
         return self._proxy.lost.is_set()
 
-    def __enter__(self) -> LossyWay:
+    def __enter__(self) -> Self:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._proxy.__aenter__(), self._loop).result(10)
         return self

@@ -7,12 +7,17 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from uuid import UUID
 
 from picloud.retries import RetryPolicy
 from tests.faults.cluster import QUICK, THROWS, Cluster, Load
 
 _RANDOM_SECONDS = 12.0
+
+
+def _has_grown(ids: list[UUID], least: int) -> bool:
+    return len(ids) >= least
 
 
 def test_processes_killed_at_random_under_load_lose_nothing_and_do_nothing_twice(cluster: Cluster) -> None:
@@ -27,8 +32,8 @@ def test_processes_killed_at_random_under_load_lose_nothing_and_do_nothing_twice
     with Load(cluster, cluster.script()) as load:
         # When one of them is killed every moment
         while time.monotonic() < over_at:
-            before = len(load.ids)
-            cluster.wait_until(lambda least=before + dice.randint(10, 80): len(load.ids) >= least, 20, "work arrives")  # type: ignore[misc]
+            least = len(load.ids) + dice.randint(10, 80)
+            cluster.wait_until(partial(_has_grown, load.ids, least), 20, "work arrives")
             match dice.choice(["relay", "child", "child", "child", "worker"]):
                 case "relay":
                     relay = dice.choice(relays)
