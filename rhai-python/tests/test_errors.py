@@ -133,3 +133,23 @@ def test_failed_runs_have_statistics() -> None:
 
 def test_errors_read_well() -> None:
     assert str(failure("\n nope")) == "Variable not found: nope (main:2:2)"
+
+
+def test_errors_travel_even_when_what_they_carry_does_not() -> None:
+    class Stubborn(Exception):
+        def __reduce__(self) -> Any:
+            raise TypeError("not me")
+
+    def fail() -> None:
+        raise Stubborn("reason")
+
+    module = rhai.Module("m")
+    module.fn(fail)
+    with pytest.raises(rhai.RhaiHostError) as caught:
+        rhai.Engine(modules=[module]).compile("m::fail()").run()
+    assert isinstance(caught.value.__cause__, Stubborn)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy.__cause__) == "Stubborn: reason"
+    thrown = pickle.loads(pickle.dumps(failure("throw |x| x")))
+    assert type(thrown) is rhai.RhaiThrow
+    assert "closure" in thrown.value

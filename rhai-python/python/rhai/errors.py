@@ -22,9 +22,12 @@ RhaiError
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rhai._rhai import Stats
 
 
@@ -89,8 +92,18 @@ class RhaiError(Exception):
         return f"{self.message} ({place})" if place else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: getattr(self, name) for name in self._fields}
-        return (_restore, (type(self), self.message, state, self.__cause__))
+        state = {name: _portable(getattr(self, name), repr) for name in self._fields}
+        cause = _portable(self.__cause__, lambda cause: RuntimeError(f"{type(cause).__name__}: {cause}"))
+        return (_restore, (type(self), self.message, state, cause))
+
+
+def _portable(value: Any, replace: Callable[[Any], Any]) -> Any:
+    """Gives a value back, or what stands for it where pickle refuses: an error must reach the other process."""
+    try:
+        pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - objects refuse with whatever they like
+        return replace(value)
+    return value
 
 
 def _restore(cls: type[RhaiError], message: str, state: dict[str, Any], cause: BaseException | None) -> RhaiError:
