@@ -91,8 +91,9 @@ class OutboxDispatcher:
         await self.settled()
         await self._async_ingress.stop()
         await self._sync_ingress.stop()
-        await self._inbox.stop()
+        # The window first: it may be about to give the inbox a new reader.
         await self._window.stop()
+        await self._inbox.stop()
 
     async def settled(self) -> None:
         """Until nothing runs in the background: rows given up or withdrawn."""
@@ -209,13 +210,17 @@ class OutboxDispatcher:
         return found[0] if found else reply
 
     async def _publish(self, arrivals: Sequence[Arrival]) -> None:
-        """Put committed sync rows before the workers."""
-        messages = [self._message(arrival) for arrival in arrivals]
-        try:
-            await self._window.publish(messages)
-        except UnavailableError:
+        """Put committed sync rows before the workers, unless their callers left or were refused meanwhile."""
+        wanted = [arrival for arrival in arrivals if self._inbox.expects(arrival.id)]
+        withdrawn = [arrival.id for arrival in arrivals if not self._inbox.expects(arrival.id)]
+        if wanted:
+            try:
+                await self._window.publish([self._message(arrival) for arrival in wanted])
+            except UnavailableError:
+                withdrawn += [arrival.id for arrival in wanted]
+        if withdrawn:
             # Not awaited here: the next batch must not wait for it.
-            self._spawn(self._withdraw([arrival.id for arrival in arrivals]))
+            self._spawn(self._withdraw(withdrawn))
 
     def _message(self, arrival: Arrival) -> bytes:
         assert arrival.reply is not None, "only sync rows are published here"

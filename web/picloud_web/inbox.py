@@ -23,6 +23,7 @@ import redis.asyncio
 
 from picloud.broker import INBOX_ALIVE_SECONDS, Reply, inbox_alive_key, inbox_key
 from picloud.database import backoff_seconds
+from picloud_web.tasks import end_tasks
 from picloud_web.window import REDIS_FAILURES, Window
 
 _log = logging.getLogger("picloud.web.inbox")
@@ -58,6 +59,8 @@ class Inbox:
         self._wanted = asyncio.Event()
         self._present_at: float | None = None
         self._presence = asyncio.Lock()
+        #: One recovery at a time: each replaces the reader by a new one.
+        self._recovery = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         window.on_return = self._after_loss
@@ -70,8 +73,7 @@ class Inbox:
 
     async def stop(self) -> None:
         """Stop reading and say that nobody listens here any more."""
-        await _end(self._reader)
-        await _end(self._watcher)
+        await end_tasks(self._reader, self._watcher)
         self._reader = self._watcher = None
         if self._present_at is not None:
             try:
@@ -89,6 +91,10 @@ class Inbox:
         self._waiters[execution_id] = waiter
         self._wanted.set()
         return waiter
+
+    def expects(self, execution_id: UUID) -> bool:
+        """Whether somebody still waits for this one."""
+        return execution_id in self._waiters
 
     def forget(self, execution_id: UUID) -> None:
         """Nobody waits for this one any more."""
@@ -179,10 +185,14 @@ class Inbox:
         In this order a run that ends meanwhile either finds us present and
         answers, or had committed before we read.
         """
+        async with self._recovery:
+            await self._recover()
+
+    async def _recover(self) -> None:
         self._present_at = None
         if self._reader is not None:
             # A pop that blocks on a connection which died without a word would block until its timeout.
-            await _end(self._reader)
+            await end_tasks(self._reader)
             await self._blocking_client.connection_pool.disconnect()
             self._reader = asyncio.get_running_loop().create_task(self._read(), name="inbox")
         if self._waiters:
@@ -200,9 +210,3 @@ class Inbox:
             else:
                 return
             await asyncio.sleep(wait)
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

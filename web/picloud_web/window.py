@@ -28,6 +28,7 @@ from picloud.broker import (
 )
 from picloud.database import backoff_seconds
 from picloud.errors import UnavailableError
+from picloud_web.tasks import end_tasks
 
 _log = logging.getLogger("picloud.web.window")
 
@@ -67,9 +68,7 @@ class Window:
 
     async def stop(self) -> None:
         """End what runs in the background."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     @property
     def sync_length(self) -> int:
