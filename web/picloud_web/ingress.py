@@ -26,8 +26,8 @@ from psycopg import AsyncConnection
 
 from picloud.database import backoff_seconds, is_outage
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, PiCloudError, UnavailableError
+from picloud.failpoints import failpoint
 from picloud.outbox.accept import Accepted, Arrival, accept_async
-from picloud_web.tasks import end_tasks
 
 _log = logging.getLogger("picloud.web.ingress")
 
@@ -93,8 +93,10 @@ class Ingress:
 
     async def stop(self) -> None:
         """End the writer; what still waits is refused."""
-        await end_tasks(self._writer)
-        self._writer = None
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+            self._writer = None
         while self._queue:
             _fail(self._queue.popleft(), UnavailableError("PiCloud is stopping"))
         await self._drop_connection()
@@ -142,6 +144,7 @@ class Ingress:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit ``batch``, or tell each of its callers why not."""
+        failpoint("web.received")
         waits = backoff_seconds(0.02, 0.5)
         while batch:
             try:
@@ -160,6 +163,7 @@ class Ingress:
                 await self._write(batch[:middle])
                 await self._write(batch[middle:])
                 return
+            failpoint("web.accepted")
             await self._settle(batch, accepted)
             return
 

@@ -18,6 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
+from picloud.failpoints import arm_from_environment
 from picloud.settings import Settings
 from picloud_web.app import create_app
 from picloud_web.composition import build
@@ -104,6 +105,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
+    arm_from_environment()
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The protocol class is named inside the worker's module, not asked from the worker.
