@@ -28,6 +28,7 @@ from picloud.database import backoff_seconds, is_outage
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, PiCloudError, UnavailableError
 from picloud.failpoints import failpoint
 from picloud.outbox.accept import Accepted, Arrival, accept_async
+from picloud_web.tasks import end_tasks
 
 _log = logging.getLogger("picloud.web.ingress")
 
@@ -93,10 +94,8 @@ class Ingress:
 
     async def stop(self) -> None:
         """End the writer; what still waits is refused."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
-            self._writer = None
+        await end_tasks(self._writer)
+        self._writer = None
         while self._queue:
             _fail(self._queue.popleft(), UnavailableError("PiCloud is stopping"))
         await self._drop_connection()
