@@ -34,6 +34,7 @@ from picloud.local.children import start_program
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, ReplyWanted, accept
 from picloud.queries import Queries
 from picloud.retries import RetryPolicy
+from picloud_actors.board import read_running
 from tests.seeds import SeededApp, SeededRoute, create_app, create_route, create_script
 
 PICLOUD = Path(sys.executable).with_name("picloud")
@@ -123,6 +124,10 @@ class Process:
     def boards(self) -> Path:
         """Where its worker processes leave evidence."""
         return Path(self.environment["RUNTIME_DIRECTORY"]) / "boards"
+
+    def running(self) -> set[UUID]:
+        """What its worker processes are at, as their boards tell: a row may have begun and not started."""
+        return {run.id for board in self.boards().rglob("*.board") for run in read_running(board)}
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -234,6 +239,8 @@ class Cluster:
         path = f"/{new_id().hex}"
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             route = create_route(connection, self.app, "POST", path, mode, source=source, timeout_ms=timeout_ms)
+        limits = json.dumps({"timeout_seconds": timeout_ms / 1_000})
+        self.execute("update script_versions set limits = %s where script_id = %s", limits, route.script_id)
         return f"/@{self.app.name}{path}", route
 
     def arrival(self, script_id: int, **changes: Any) -> Arrival:

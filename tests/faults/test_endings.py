@@ -18,10 +18,10 @@ _CANCEL = Queries("inspect").cancel
 def test_a_cancelled_run_is_discarded_and_its_script_is_stopped(cluster: Cluster) -> None:
     # Given a script that never ends on the only thread, and another row behind it
     cluster.relay()
-    cluster.worker(threads=1)
+    worker = cluster.worker(threads=1)
     cluster.ready()
     (endless,) = cluster.accept(1, cluster.script(ENDLESS, timeout_ms=60_000))
-    cluster.wait_until(lambda: cluster.is_running(endless), 10, "it runs")
+    cluster.wait_until(worker.running, 10, "it runs")
     behind = cluster.accept(1, cluster.script())
     # When it is cancelled
     with cluster.connection() as connection:
@@ -202,7 +202,7 @@ def test_a_process_that_is_told_to_stop_lets_scripts_end_and_hands_the_rest_back
     # And two slow runs with others begun behind them
     slow_script = cluster.script(busy(2.5), timeout_ms=30_000)
     slow = cluster.accept(2, slow_script)
-    cluster.wait_until(lambda: set(cluster.states(slow).values()) == {2}, 10, "the slow ones run")
+    cluster.wait_until(lambda: worker.running() == set(slow), 10, "the slow ones run")
     behind = cluster.accept(20, cluster.script(QUICK))
     cluster.wait_until(lambda: 2 in cluster.states(behind).values(), 5, "others are begun behind them")
     relay.kill()

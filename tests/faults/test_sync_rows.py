@@ -38,7 +38,7 @@ def test_a_sync_run_beside_one_that_hangs_is_answered_and_not_repeated(cluster: 
     worker = cluster.worker(cluster.once(f"worker.running@{hanging}").replace(":kill:", ":stop:"))
     cluster.ready()
     sync = cluster.accept_sync(cluster.script(busy(4), timeout_ms=60_000), timeout_ms=60_000)
-    cluster.wait_until(lambda: cluster.is_running(sync), 5, "the sync run has begun")
+    cluster.wait_until(worker.running, 5, "the sync run has started")
     cluster.accept_arrivals([cluster.arrival(cluster.script(timeout_ms=1_000), id=hanging)])
     cluster.wake()
     cluster.wait_until(worker.is_frozen, 5, "the other one hangs")
