@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import falcon.asgi
@@ -94,6 +95,15 @@ def test_a_problem_has_all_its_members() -> None:
         "code": "not_found",
         "execution_id": None,
     }
+
+
+def test_the_documented_codes_have_the_documented_statuses() -> None:
+    text = Path("docs/data-plane.md").read_text("utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if re.match(r"\| \d{3}", line)]
+    documented = {code: statuses for statuses, codes in rows for code in re.findall(r"`([a-z_]+)`", codes)}
+    assert len(documented) > 15
+    for code, statuses in documented.items():
+        assert str(problems.STATUS_BY_CODE[code]) in statuses, code
 
 
 def test_statuses_are_decided_in_one_module() -> None:
