@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import redis
@@ -16,8 +19,10 @@ from harness import ROOT, free_port, report
 
 from picloud.local.data_folder import open_data_folder
 
+T = TypeVar("T")
+
 SECONDS = 60
-SETTLE_SECONDS = 20
+SETTLE_SECONDS = 150
 
 
 def descendants(root: int) -> list[int]:
@@ -31,18 +36,9 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def cpu_seconds(pids: list[int]) -> dict[int, float]:
-    ticks = os.sysconf("SC_CLK_TCK")
-    used = {}
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/schedstat").read_text().split() if Path(f"/proc/{pid}/schedstat").exists() else None
-        if fields and int(fields[0]):
-            # The scheduler's own nanoseconds of every thread; jiffies are too coarse for a process that hardly runs.
-            used[pid] = sum(int(p.read_text().split()[0]) for p in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-        else:
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used[pid] = (int(stat[11]) + int(stat[12])) / ticks
-    return used
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads, by the scheduler's own nanoseconds: jiffies are too coarse for what hardly runs."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def pss_bytes(pid: int) -> int:
@@ -55,6 +51,15 @@ def pss_bytes(pid: int) -> int:
 def name_of(pid: int) -> str:
     command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
     return f"{pid} {command[:60] or Path(f'/proc/{pid}/comm').read_text().strip()}"
+
+
+def of_living(pids: list[int], read: Callable[[int], T]) -> dict[int, T]:
+    """What ``read`` says of each process that is still there: autovacuum workers come and go."""
+    found: dict[int, T] = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[pid] = read(pid)
+    return found
 
 
 def main() -> None:
@@ -79,27 +84,27 @@ def main() -> None:
 def measure(root: int, data: Path) -> dict[str, object]:
     runtime = open_data_folder(data).read_runtime()
     assert runtime is not None
-    time.sleep(SETTLE_SECONDS)  # first checkpoint, caches, connections that close after 30 s
+    time.sleep(SETTLE_SECONDS)  # autovacuum looks at the new tables once, connections close after 30 s
     with psycopg.connect(runtime.database_url, autocommit=True) as connection:
         client = redis.Redis.from_url(runtime.redis_url)
         wal = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
         pids = descendants(root)
-        cpu_before, wal_before = cpu_seconds(pids), connection.execute(wal).fetchone()
+        cpu_before, wal_before = of_living(pids, cpu_seconds), connection.execute(wal).fetchone()
         commands_before = client.info("stats")["total_commands_processed"]
         time.sleep(SECONDS)
         commands_after = client.info("stats")["total_commands_processed"]
-        cpu_after, wal_after = cpu_seconds(pids), connection.execute(wal).fetchone()
+        cpu_after, wal_after = of_living(pids, cpu_seconds), connection.execute(wal).fetchone()
         assert wal_before is not None
         assert wal_after is not None
-    memory = {name_of(pid): round(pss_bytes(pid) / 2**20, 1) for pid in pids}
-    by_process = {name_of(pid): round((cpu_after[pid] - cpu_before[pid]) / SECONDS * 100, 3) for pid in pids}
+    names, memory = of_living(pids, name_of), of_living(pids, pss_bytes)
+    percent = {pid: (used - cpu_before[pid]) / SECONDS * 100 for pid, used in cpu_after.items()}
     return {
-        "cpu_percent_of_a_core": round(sum(cpu_after[pid] - cpu_before[pid] for pid in pids) / SECONDS * 100, 3),
+        "cpu_percent_of_a_core": round(sum(percent.values()), 3),
         "wal_bytes": int(wal_after[0] - wal_before[0]),
         "redis_commands": commands_after - commands_before - 1,
-        "pss_mib": round(sum(pss_bytes(pid) for pid in pids) / 2**20, 1),
-        "cpu_percent_by_process": by_process,
-        "pss_mib_by_process": memory,
+        "pss_mib": round(sum(memory.values()) / 2**20, 1),
+        "cpu_percent_by_process": {names[pid]: round(value, 3) for pid, value in percent.items() if pid in names},
+        "pss_mib_by_process": {names[pid]: round(value / 2**20, 1) for pid, value in memory.items() if pid in names},
     }
 
 
