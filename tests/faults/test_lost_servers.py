@@ -56,6 +56,29 @@ def test_a_postgresql_that_restarts_under_load_charges_nobody(
     assert fragile.charges() == set()
 
 
+def test_heartbeats_that_are_old_because_postgresql_was_away_are_not_held_against_workers(
+    fragile: Cluster, servers: OwnServers
+) -> None:
+    # Given a run under way
+    fragile.relay()
+    worker = fragile.worker(fragile.once("worker.running").replace(":kill:", ":stop:"))
+    fragile.ready()
+    ids = fragile.accept(1, fragile.script(timeout_ms=60_000))
+    fragile.wait_until(worker.is_frozen, 10, "it runs")
+    # When PostgreSQL was away for so long that no heartbeat is younger than a minute
+    servers.stop_postgres(signal.SIGINT)  # not "immediate": the begin, whose commit may lag, is to be there
+    servers.start_postgres()
+    fragile.execute("update workers set beat_at = now() - interval '1 minute'")
+    # Then no sweep takes the row, although its worker needs a while to say that it lives
+    back_at = fragile.value("select now()")
+    fragile.wait_until(lambda: fragile.value("select now() > %s + interval '5 s'", back_at), 10, "five seconds pass")
+    assert fragile.charges() == set()
+    # And it completes
+    worker.send_to_children(signal.SIGCONT)
+    fragile.settle(ids, 20, as_status="completed")
+    assert fragile.charges() == set()
+
+
 def test_a_redis_that_is_flushed_under_load_loses_nothing(fragile: Cluster) -> None:
     # Given load
     fragile.relay()

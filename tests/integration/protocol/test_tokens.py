@@ -99,6 +99,17 @@ def test_a_heartbeat_hears_which_runs_are_no_longer_its_own(stage: Stage) -> Non
     assert answer.lost == {taken.id}
 
 
+def test_a_begin_is_a_heartbeat_too(stage: Stage) -> None:
+    # Scenario 9: a process that was idle for an hour begins, and a sweep comes before its next beat.
+    stage.begun()
+    stage.db.execute("update workers set beat_at = now() - interval '1 hour'")
+    stage.begun()
+    assert (
+        stage.rows("select from outbox o join workers w on w.id = o.worker_id where w.beat_at < now() - interval '5 s'")
+        == []
+    )
+
+
 def test_one_call_settles_many_runs_each_in_its_own_way(stage: Stage) -> None:
     done, retried, back, dead = stage.begun(4)
     settled = settle(
