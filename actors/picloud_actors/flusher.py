@@ -143,10 +143,7 @@ class Flusher(threading.Thread):
                         connection, [finished.settlement for finished in batch], may_lag=may_lag
                     )
                 )
-                verdicts = {each.id: each for each in settled}
-                if is_down:
-                    verdicts |= self._look_again([each for each in batch if verdicts[each.row.id].verdict == "lost"])
-                return verdicts, batch
+                return {each.id: each for each in settled}, batch
             except psycopg.Error as error:
                 if not is_outage(error):
                     return self._settle_halves(batch, error)
@@ -156,17 +153,6 @@ class Flusher(threading.Thread):
                 if time.monotonic() > self._give_up_at:
                     raise
                 time.sleep(next(waits))
-
-    def _look_again(self, lost: list[Finished]) -> dict[UUID, Settled]:
-        """Ask once more about runs that seem to be somebody else's after an outage.
-
-        The try before may have committed while this one waited for its row locks: this one's
-        snapshot was older than that commit, a new one sees it.
-        """
-        if not lost:
-            return {}
-        settled = self._database.run(lambda connection: settle(connection, [each.settlement for each in lost]))
-        return {each.id: each for each in settled}
 
     def _settle_halves(self, batch: list[Finished], error: psycopg.Error) -> tuple[dict[UUID, Settled], list[Finished]]:
         if len(batch) == 1:
