@@ -97,7 +97,7 @@ def stack() -> Iterator[Stack]:
         cache = RedisServer(data, _quiet)
         for server in (postgres, cache):
             server.prepare()
-            servers.append((server, server.start()))
+            servers.append((server, server.start(server.spawn)))
         migrate(postgres.url)
         made = Stack(postgres.url, cache.url, folder)
         yield made

@@ -1,7 +1,8 @@
 """What a worker process does with rows: begin them, beat while it holds them, settle them.
 
 All of it is set-based: one statement for everything a fetch brought, one for
-everything that has finished.
+everything that has finished. What is made for every run is a msgspec struct:
+a frozen dataclass sets its fields one call at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
 from psycopg import Connection
 
 from picloud.database import fetch
@@ -19,6 +21,7 @@ from picloud.queries import Queries
 from picloud.retries import RetryPolicy
 
 _SQL = Queries("worker")
+_encode = msgspec.json.Encoder().encode
 
 #: The protocol this release speaks; ``installation.oldest_worker_protocol`` may refuse it.
 WORKER_PROTOCOL = 1
@@ -59,8 +62,7 @@ class WorkerProcess:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class BegunRow:
+class BegunRow(msgspec.Struct, frozen=True):
     """A row this process owns, under ``token``, until it settles it or its deadline passes.
 
     Attributes:
@@ -103,8 +105,9 @@ def begin(
 ) -> list[BegunRow]:
     """Own as many of these rows as their tokens still allow; the rest is somebody else's or gone."""
     parameters = worker.parameters() | {
-        "ids": [identifier for identifier, _ in pairs],
-        "tokens": [token for _, token in pairs],
+        # Array literals: the driver would dump them element by element, at ten times the cost.
+        "ids": "{" + ",".join([identifier.hex for identifier, _ in pairs]) + "}",
+        "tokens": "{" + ",".join([str(token) for _, token in pairs]) + "}",
         "run_ms": run_ms,
         "grace": DEADLINE_GRACE,
         "inline_bytes": INLINE_PAYLOAD_BYTES,
@@ -212,8 +215,7 @@ def beat(connection: Connection[Any], worker_id: UUID, held: Sequence[tuple[UUID
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """How one run ended, ready to be written."""
 
     id: UUID
@@ -235,8 +237,7 @@ class Settlement:
         return sum(len(part) for part in (self.result, self.error, self.logs, self.http_headers) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What became of a settlement once its transaction has committed."""
 
     id: UUID
@@ -252,25 +253,42 @@ def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag:
     Args:
         may_lag: the commit need not wait for the disk: only sync runs without effects.
     """
-    parameters = {
-        "ids": [s.id for s in batch],
-        "tokens": [s.token for s in batch],
-        "outcomes": [s.outcome for s in batch],
-        "reasons": [s.reason for s in batch],
-        "result_kinds": [s.result_kind for s in batch],
-        "results": [s.result for s in batch],
-        "http_statuses": [s.http_status for s in batch],
-        "http_headers": [s.http_headers for s in batch],
-        "errors": [s.error for s in batch],
-        "logs": [s.logs for s in batch],
-        "run_us": [s.run_us for s in batch],
-        "operations": [s.operations for s in batch],
-        "delay_ms": [s.delay_ms for s in batch],
-        "versions": [s.version for s in batch],
-        "may_lag": may_lag,
+    rows: list[dict[str, object]] = []
+    data: list[bytes] = []
+    first_byte = 1
+    for each in batch:
+        slices = (each.result, each.http_headers, each.error, each.logs)
+        rows.append(_settlement_row(each, first_byte))
+        data += [part for part in slices if part]
+        first_byte += each.size_bytes()
+    parameters = {"rows": _encode(rows).decode(), "data": b"".join(data), "may_lag": may_lag}
+    settled = fetch(connection, _SQL.complete, parameters)
+    return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_order_slot) for row in settled]
+
+
+def _settlement_row(settlement: Settlement, first_byte: int) -> dict[str, object]:
+    """One object of ``p_rows``; what is left out reads as null."""
+    return {
+        "id": settlement.id,
+        "token": settlement.token,
+        "outcome": settlement.outcome,
+        "reason": settlement.reason,
+        "result_kind": settlement.result_kind,
+        "http_status": settlement.http_status,
+        "run_us": settlement.run_us,
+        "operations": settlement.operations,
+        "delay_ms": settlement.delay_ms,
+        "version": settlement.version,
+        "first_byte": first_byte,
+        "result_bytes": _length(settlement.result),
+        "headers_bytes": _length(settlement.http_headers),
+        "error_bytes": _length(settlement.error),
+        "logs_bytes": _length(settlement.logs),
     }
-    rows = fetch(connection, _SQL.complete, parameters)
-    return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_order_slot) for row in rows]
+
+
+def _length(part: bytes | None) -> int | None:
+    return None if part is None else len(part)
 
 
 def mark_abandoned(connection: Connection[Any], ids: Sequence[UUID]) -> None:

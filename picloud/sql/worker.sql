@@ -10,7 +10,7 @@ on conflict (id) do update set beat_at = now()
 -- See begin_executions_v1.
 select * from begin_executions_v1(
     %(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s::smallint, %(takes_sync)s, %(release)s,
-    %(protocol)s::smallint, %(run_ms)s::real, %(ids)s::uuid[], %(tokens)s::bigint[], %(grace)s, %(inline_bytes)s)
+    %(protocol)s::smallint, %(run_ms)s::real, %(ids)s::text::uuid[], %(tokens)s::text::bigint[], %(grace)s, %(inline_bytes)s)
 
 -- name: may_begin
 -- Why a begin brought nothing: this process drains, or is older than the installation accepts.
@@ -41,10 +41,7 @@ select (select draining_at is not null from beat) as is_draining,
 -- name: complete
 -- See complete_executions_v1. may_lag: only sync runs without effects are in the batch, nobody was promised durability.
 select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode
-from complete_executions_v1(
-    %(ids)s::uuid[], %(tokens)s::bigint[], %(outcomes)s::text[], %(reasons)s::text[], %(result_kinds)s::text[],
-    %(results)s::bytea[], %(http_statuses)s::smallint[], %(http_headers)s::bytea[], %(errors)s::bytea[], %(logs)s::bytea[],
-    %(run_us)s::bigint[], %(operations)s::bigint[], %(delay_ms)s::bigint[], %(versions)s::int[]) c
+from complete_executions_v1(%(rows)s, %(data)s) c
 
 -- name: abandon
 -- The answer was committed, but nobody listens at its inbox any more.

@@ -13,6 +13,7 @@ import redis
 
 from picloud import broker
 from picloud.ids import new_id
+from picloud.outbox.run_rows import Settlement, settle
 from tests.integration.api.conftest import Api
 from tests.seeding import Seeds
 
@@ -21,17 +22,8 @@ pytestmark = pytest.mark.integration
 
 def _complete(connection: psycopg.Connection[Any], row: UUID, token: int) -> str:
     """The verdict on a run that a worker completes under ``token``."""
-    found = connection.execute(
-        "select verdict from complete_executions_v1(p_ids => array[%s]::uuid[], p_tokens => array[%s]::bigint[],"
-        " p_outcomes => array['completed'], p_reasons => array[null]::text[], p_result_kinds => array['unit'],"
-        " p_results => array[null]::bytea[], p_http_statuses => array[null]::smallint[],"
-        " p_http_headers => array[null]::bytea[], p_errors => array[null]::bytea[], p_logs => array[null]::bytea[],"
-        " p_run_us => array[1]::bigint[], p_operations => array[1]::bigint[], p_delay_ms => array[null]::bigint[],"
-        " p_versions => array[1]::int[])",
-        (row, token),
-    ).fetchone()
-    assert found is not None
-    return str(found[0])
+    (settled,) = settle(connection, [Settlement(row, token, "completed", result_kind="unit")])
+    return settled.verdict
 
 
 def _token(seeds: Seeds, row: UUID) -> int:
