@@ -25,6 +25,10 @@ _LONGEST_DELAY_SECONDS = 30.0
 _WELL_AFTER_SECONDS = 60.0
 _ENDS_BEFORE_READY = 3
 _LOOK_FOR_READY_SECONDS = 0.05
+#: Before everything was ready once, a child counts when it has lived this long: one that was forked a moment ago
+#: and is about to fail looks exactly like one that works. Longer for one that has failed already.
+_STEADY_SECONDS = 0.5
+_STEADY_AGAIN_SECONDS = 3.0
 _TELL_AFTER_SECONDS = 10.0
 #: After SIGKILL only the kernel itself can be slow.
 _KILLED_SECONDS = 10.0
@@ -189,7 +193,11 @@ class Supervisor:
         return min(_LOOK_FOR_READY_SECONDS, until_restart or _LOOK_FOR_READY_SECONDS)
 
     def _everything_runs(self) -> bool:
-        return all(self._is_running(kept) for kept in self._kept)
+        return all(self._is_running(kept) and self._is_steady(kept) for kept in self._kept)
+
+    def _is_steady(self, kept: _Kept) -> bool:
+        needed = _STEADY_AGAIN_SECONDS if kept.failures else _STEADY_SECONDS
+        return self.clock() - kept.started_at >= needed
 
     def _is_running(self, kept: _Kept) -> bool:
         return kept.child is not None and kept.child.poll() is None
