@@ -10,16 +10,12 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString, Self, TypeVar
@@ -30,11 +26,11 @@ import psycopg
 from picloud import broker
 from picloud.database import Reconnecting, is_outage
 from picloud.ids import new_id
-from picloud.local.children import start_program
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, ReplyWanted, accept
 from picloud.queries import Queries
 from picloud.retries import RetryPolicy
-from picloud_actors.board import read_running
+from tests.faults.clients import answers
+from tests.faults.processes import Process
 from tests.seeds import SeededApp, SeededRoute, create_app, create_route, create_script
 
 PICLOUD = Path(sys.executable).with_name("picloud")
@@ -72,85 +68,6 @@ def through_outages(database: Reconnecting, work: Callable[[psycopg.Connection[A
             if not is_outage(error) or time.monotonic() > give_up_at:
                 raise
         time.sleep(_LOOK_SECONDS)
-
-
-@dataclass
-class Process:
-    """One process of the cluster, which may be started again after it ended."""
-
-    command: Sequence[str | Path]
-    environment: dict[str, str]
-    log: Path
-    child: subprocess.Popen[bytes] = field(init=False)
-
-    def start(self, **changes: str) -> None:
-        """Start it, or start it again; ``changes`` are added to its environment from now on."""
-        self.environment |= changes
-        with self.log.open("ab") as output:
-            self.child = start_program(
-                self.command, user=None, death_signal=signal.SIGKILL, output=output, environment=self.environment
-            )
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
-
-    def children(self) -> list[int]:
-        """The processes it has forked, the oldest first; empty once it has ended."""
-        try:
-            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        except FileNotFoundError:
-            return []
-        return [int(pid) for pid in text.split()]
-
-    def send(self, number: signal.Signals) -> None:
-        if self.child.poll() is None:
-            self.child.send_signal(number)
-
-    def send_to_children(self, number: signal.Signals) -> None:
-        for pid in self.children():
-            os.kill(pid, number)
-
-    def is_frozen(self) -> bool:
-        """Whether any of its children is stopped, by a failpoint or by the test."""
-        states = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in self.children())
-        return "T" in states
-
-    def has_pending_signals(self) -> bool:
-        """Whether it has yet to hear of a signal that was sent to it."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd")))
-
-    def boards(self) -> Path:
-        """Where its worker processes leave evidence."""
-        return Path(self.environment["RUNTIME_DIRECTORY"]) / "boards"
-
-    def running(self) -> set[UUID]:
-        """What its worker processes are at, as their boards tell: a row may have begun and not started."""
-        return {run.id for board in self.boards().rglob("*.board") for run in read_running(board)}
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self.send(signal.SIGKILL)
-        self.child.wait()
-
-    def kill_with_children(self) -> None:
-        """As a machine that loses power: nobody is left to tell."""
-        for pid in [self.pid, *self.children()]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        for pid in [*self.children(), self.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.child.wait()
-
-    def terminate(self, within_seconds: float = 30.0) -> int:
-        """SIGTERM; its exit code."""
-        self.send(signal.SIGTERM)
-        return self.child.wait(within_seconds)
-
-    def said(self, text: str) -> bool:
-        return text in self.log.read_text(errors="replace")
 
 
 class Cluster:
@@ -438,41 +355,6 @@ class Load:
                 self._wake()
         except BaseException as error:  # noqa: BLE001 - carried over to the test's own thread
             self._error = error
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a web process said."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def post(url: str, body: bytes = b"{}", *, within_seconds: float = 30.0) -> Answer:
-    """POST; an HTTP error is an answer too.
-
-    Raises:
-        OSError: the connection broke.
-    """
-    request = urllib.request.Request(url, data=body, method="POST", headers={"content-type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=within_seconds) as response:
-            return Answer(response.status, dict(response.headers), response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, dict(error.headers), error.read())
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

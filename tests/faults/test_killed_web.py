@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.faults.cluster import Cluster, busy, post
+from tests.faults.clients import post
+from tests.faults.cluster import Cluster, busy
 
 _WEB_BOUND_SECONDS = 5.0
 

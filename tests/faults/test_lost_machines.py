@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 
 from picloud.local.postgres import PostgresServer
-from tests.faults.cluster import Cluster, Process, running_cluster
+from tests.faults.cluster import Cluster, running_cluster
+from tests.faults.processes import Process
 from tests.servers import new_database
 
 
