@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,9 +48,13 @@ def pss_bytes(pid: int) -> int:
     return 0
 
 
-def name_of(pid: int) -> str:
-    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-    return f"{pid} {command[:60] or Path(f'/proc/{pid}/comm').read_text().strip()}"
+def by_part(values: Mapping[int, float], names: Mapping[int, str], unit: float) -> dict[str, float]:
+    """Sums over the processes of each part; what is nobody's child is ``up`` itself."""
+    sums: dict[str, float] = {}
+    for pid, value in values.items():
+        part = names.get(pid, "up")
+        sums[part] = sums.get(part, 0.0) + value / unit
+    return {part: round(value, 3) for part, value in sums.items()}
 
 
 def of_living(pids: list[int], read: Callable[[int], T]) -> dict[int, T]:
@@ -96,15 +100,16 @@ def measure(root: int, data: Path) -> dict[str, object]:
         cpu_after, wal_after = of_living(pids, cpu_seconds), connection.execute(wal).fetchone()
         assert wal_before is not None
         assert wal_after is not None
-    names, memory = of_living(pids, name_of), of_living(pids, pss_bytes)
+    memory = of_living(pids, pss_bytes)
+    names = {pid: child.name for child in runtime.children for pid in descendants(child.pid)}
     percent = {pid: (used - cpu_before[pid]) / SECONDS * 100 for pid, used in cpu_after.items()}
     return {
         "cpu_percent_of_a_core": round(sum(percent.values()), 3),
         "wal_bytes": int(wal_after[0] - wal_before[0]),
         "redis_commands": commands_after - commands_before - 1,
         "pss_mib": round(sum(memory.values()) / 2**20, 1),
-        "cpu_percent_by_process": {names[pid]: round(value, 3) for pid, value in percent.items() if pid in names},
-        "pss_mib_by_process": {names[pid]: round(value / 2**20, 1) for pid, value in memory.items() if pid in names},
+        "cpu_percent_by_part": by_part(percent, names, 1.0),
+        "pss_mib_by_part": by_part(memory, names, 2**20),
     }
 
 

@@ -31,6 +31,7 @@ import psycopg
 from picloud import broker, systemd
 from picloud.broker import Reply
 from picloud.database import Reconnecting
+from picloud.logs import configure_logging
 from picloud.outbox.run_rows import HeldRow, Settlement, forget, held_by, settle, unpublish
 from picloud.settings import Settings
 from picloud_actors.board import Evidence, read_running, take_evidence
@@ -295,4 +296,5 @@ def _exit_text(code: int) -> str:
 
 def run(settings: Settings, *, takes_sync: bool = True) -> int:
     """Run worker processes until SIGTERM; the exit code of the parent."""
+    configure_logging()
     return WorkerParent(settings, takes_sync).run()

@@ -14,6 +14,7 @@ import psycopg
 from picloud import broker, systemd
 from picloud.database import Reconnecting, backoff_seconds, is_outage
 from picloud.failpoints import arm_from_environment
+from picloud.logs import configure_logging
 from picloud.relay.loop import Relay
 from picloud.relay.publisher import EpochLostError, Publisher
 from picloud.settings import Settings
@@ -61,6 +62,7 @@ class _StopSignal:
 
 def run(settings: Settings) -> int:
     """Run until SIGTERM; the exit code of the process."""
+    configure_logging()
     arm_from_environment()
     stop = _StopSignal()
     database = Reconnecting(settings.database_url, name="relay")

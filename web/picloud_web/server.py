@@ -10,7 +10,6 @@ them as it waits for requests, and requests may take as long as scripts may run.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import Any
 
@@ -19,6 +18,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 from picloud.failpoints import arm_from_environment
+from picloud.logs import configure_logging
 from picloud.settings import Settings
 from picloud_web.app import create_app
 from picloud_web.composition import build
@@ -106,8 +106,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     arm_from_environment()
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging()
     # The protocol class is named inside the worker's module, not asked from the worker.
     worker_module: Any = gasgi
     worker_module.ASGIProtocol = _Protocol
