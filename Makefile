@@ -107,7 +107,7 @@ test-unit: install $(STAMPS)/dev ## tests without sockets
 
 test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and Redis
 	@echo '==> integration tests'
-	@$(PYTEST) tests/integration
+	@$(PYTEST) --numprocesses 2 tests/integration  # each half with servers of its own; they mostly wait for disks
 
 test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start them
 	@echo '==> acceptance tests'
