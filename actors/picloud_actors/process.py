@@ -182,8 +182,10 @@ def run_process(settings: Settings, worker_id: UUID, parent_id: UUID, board_path
     )
     runtime = WorkerRuntime(settings, worker, board_path)
     runtime.start(stop.is_set)
-    # What was built at start stays for good: spare every collection the walk over it.
+    # What was built at start stays for good: spare every collection the walk over it. And what a run makes is gone
+    # with it, without cycles: the default threshold would look for some every few runs.
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     stop.wait()
     runtime.stop()
     return 0

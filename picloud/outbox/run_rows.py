@@ -15,10 +15,11 @@ from uuid import UUID
 
 import msgspec
 from psycopg import Connection
+from psycopg.rows import args_row
 
 from picloud.database import fetch
 from picloud.queries import Queries
-from picloud.retries import RetryPolicy
+from picloud.retries import Backoff, RetryPolicy
 
 _SQL = Queries("worker")
 _encode = msgspec.json.Encoder().encode
@@ -65,6 +66,8 @@ class WorkerProcess:
 class BegunRow(msgspec.Struct, frozen=True):
     """A row this process owns, under ``token``, until it settles it or its deadline passes.
 
+    The columns of ``begin_executions_v1``, in their order.
+
     Attributes:
         event: None when the payload is above the inline size: see ``read_payload``.
     """
@@ -81,7 +84,10 @@ class BegunRow(msgspec.Struct, frozen=True):
     trigger_id: int | None
     attempt: int
     max_attempts: int
-    retry: RetryPolicy
+    backoff: Backoff
+    backoff_base_ms: int
+    backoff_max_ms: int
+    backoff_jitter_pct: int
     is_sync: bool
     reply_to: str | None
     is_suspect: bool
@@ -93,6 +99,13 @@ class BegunRow(msgspec.Struct, frozen=True):
     is_principal_disabled: bool
     event: bytes | None
     body: bytes | None
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often and how soon it is tried again."""
+        return RetryPolicy(
+            self.max_attempts, self.backoff, self.backoff_base_ms, self.backoff_max_ms, self.backoff_jitter_pct
+        )
 
 
 def register(connection: Connection[Any], worker: WorkerProcess) -> None:
@@ -112,38 +125,9 @@ def begin(
         "grace": DEADLINE_GRACE,
         "inline_bytes": INLINE_PAYLOAD_BYTES,
     }
-    return [_begun(row) for row in fetch(connection, _SQL.begin, parameters)]
-
-
-def _begun(row: Any) -> BegunRow:
-    return BegunRow(
-        id=row.id,
-        token=row.token,
-        app_id=row.app_id,
-        app_name=row.app_name,
-        script_id=row.script_id,
-        script_name=row.script_name,
-        version=row.version,
-        timeout_ms=row.timeout_ms,
-        source=row.source,
-        trigger_id=row.trigger_id,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        retry=RetryPolicy(
-            row.max_attempts, row.backoff, row.backoff_base_ms, row.backoff_max_ms, row.backoff_jitter_pct
-        ),
-        is_sync=row.is_sync,
-        reply_to=row.reply_to,
-        is_suspect=row.is_suspect,
-        root_execution_id=row.root_execution_id,
-        trigger_depth=row.trigger_depth,
-        payload_day=row.payload_day,
-        payload_bytes=row.payload_bytes,
-        principal_name=row.principal_name,
-        is_principal_disabled=row.is_principal_disabled,
-        event=row.event,
-        body=row.body,
-    )
+    with connection.cursor(row_factory=args_row(BegunRow), binary=True) as cursor:
+        cursor.execute(_SQL.begin, parameters)
+        return cursor.fetchall()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import uuid
 from dataclasses import dataclass
 
 from picloud.outbox.run_rows import BegunRow
-from picloud.retries import RetryPolicy
 from picloud_actors.workload import MOST_HELD_BYTES, MOST_HELD_ROWS, Assignment, Workload
 
 
@@ -34,7 +33,10 @@ def row(*, is_sync: bool = False, is_suspect: bool = False, size: int = 10) -> B
         trigger_id=None,
         attempt=1,
         max_attempts=1,
-        retry=RetryPolicy(1, "constant", 0, 0, 0),
+        backoff="constant",
+        backoff_base_ms=0,
+        backoff_max_ms=0,
+        backoff_jitter_pct=0,
         is_sync=is_sync,
         reply_to="w" if is_sync else None,
         is_suspect=is_suspect,
