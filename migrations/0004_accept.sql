@@ -6,7 +6,8 @@
 -- The outbox row is written only for payloads written now: when the COMMIT's answer was lost the same batch is sent
 -- again, and whatever had been accepted (it may have run and be gone by now) is not accepted twice. Rows whose app
 -- changed since the caller cached it, or is paused, are not written and come back with is_fresh = false.
--- A sync row comes already leased to its writer (state 1): the writer publishes it itself.
+-- A sync row comes already leased to its writer (state 1), who publishes it itself; with token 0 it is pending like any
+-- other, because the workers have no room now.
 --
 -- p_rows:    JSON, one object a row. Events and bodies are slices of p_data, one after another (an array of bytea
 --            would be escaped byte by byte by the client); body_bytes is null for a request without a body.
@@ -41,10 +42,10 @@ begin
         insert into outbox (id, payload_day, state, app_id, script_id, script_version, source, trigger_id, principal_id, token,
                             max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct, is_sync, reply_to,
                             reply_deadline, lease_until, order_key, root_execution_id, trigger_depth, available_at, payload_bytes)
-        select f.id, f.day, case when f.reply_to is null then 0 else 1 end, f.app_id, f.script_id, f.script_version, f.source,
+        select f.id, f.day, case when f.token = 0 then 0 else 1 end, f.app_id, f.script_id, f.script_version, f.source,
                f.trigger_id, f.principal_id, f.token, f.max_attempts, f.backoff, f.base_ms, f.max_ms, f.jitter_pct,
                f.reply_to is not null, f.reply_to, now() + f.reply_ms * interval '1 ms',
-               case when f.reply_to is null then null else now() + p_publish_lease end,
+               case when f.token = 0 then null else now() + p_publish_lease end,
                f.order_key, f.root, f.depth, now() + f.delay_ms * interval '1 ms',
                f.event_bytes + coalesce(f.body_bytes, 0)
         from fresh f join stored using (id)

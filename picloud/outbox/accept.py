@@ -37,12 +37,13 @@ class ReplyWanted:
     Attributes:
         inbox: name of the web process' inbox (see ``picloud.broker.inbox_key``).
         timeout_ms: milliseconds after acceptance when nobody waits any more.
-        token: the fence under which the writer itself publishes the row.
+        token: the fence under which the writer itself publishes the row; None: the row is
+            pending, and the relay publishes it when the workers have room.
     """
 
     inbox: str
     timeout_ms: int
-    token: int
+    token: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _row(arrival: Arrival, position: int, first_byte: int) -> dict[str, object]:
         "first_byte": first_byte,
         "event_bytes": len(arrival.event),
         "body_bytes": None if arrival.body is None else len(arrival.body),
-        "token": reply.token if reply else 0,
+        "token": reply.token or 0 if reply else 0,
         "reply_to": reply.inbox if reply else None,
         "reply_ms": reply.timeout_ms if reply else None,
         "max_attempts": retry.max_attempts,

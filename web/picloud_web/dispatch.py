@@ -163,7 +163,7 @@ class OutboxDispatcher:
         self.sync_total += 1
         self._refuse_when_full()
         wait_ms = timeout_ms + GRACE_MS
-        token = secrets.randbits(53) or 1
+        token = None if self._window.is_full else secrets.randbits(53) or 1
         leased = replace(arrival, reply=ReplyWanted(self._inbox.name, wait_ms, token))
         answer = self._inbox.expect(arrival.id)
         try:
@@ -181,7 +181,7 @@ class OutboxDispatcher:
         if not self._window.is_up:
             self.refused_total += 1
             raise CapacityError("Redis does not answer", code="storage_unavailable")
-        if self._inbox.waiting >= self._max_sync_in_flight or self._window.sync_length > self._max_sync_in_flight:
+        if self._inbox.waiting >= self._max_sync_in_flight:
             self.refused_total += 1
             raise CapacityError("too many requests are waiting for an answer")
 
@@ -210,9 +210,12 @@ class OutboxDispatcher:
         return found[0] if found else reply
 
     async def _publish(self, arrivals: Sequence[Arrival]) -> None:
-        """Put committed sync rows before the workers, unless their callers left or were refused meanwhile."""
-        wanted = [arrival for arrival in arrivals if self._inbox.expects(arrival.id)]
-        withdrawn = [arrival.id for arrival in arrivals if not self._inbox.expects(arrival.id)]
+        """Put committed sync rows before the workers, unless their callers left; pending ones are the relay's."""
+        leased = [arrival for arrival in arrivals if arrival.reply is not None and arrival.reply.token is not None]
+        wanted = [arrival for arrival in leased if self._inbox.expects(arrival.id)]
+        withdrawn = [arrival.id for arrival in leased if not self._inbox.expects(arrival.id)]
+        if len(leased) < len(arrivals):
+            self._window.wake()
         if wanted:
             try:
                 await self._window.publish([self._message(arrival) for arrival in wanted])
@@ -224,6 +227,7 @@ class OutboxDispatcher:
 
     def _message(self, arrival: Arrival) -> bytes:
         assert arrival.reply is not None, "only sync rows are published here"
+        assert arrival.reply.token is not None, "and only those that are leased to us"
         size = len(arrival.event) + len(arrival.body or b"")
         run_ms = self._window.run_ms(arrival.script_id)
         return encode_message([(arrival.id, arrival.reply.token)], estimated_ms=run_ms, payload_bytes=size)

@@ -40,6 +40,9 @@ REDIS_FAILURES = (redis.exceptions.RedisError, RuntimeError, OSError)
 _LENGTH_SECONDS = 0.25
 #: The workers' measurements are read again after this long, while somebody waits for an answer.
 _RUN_TIMES_SECONDS = 5.0
+#: With this many messages in the sync list the workers are behind: more of them would only make priority, pause and
+#: fairness, which act in PostgreSQL, come too late.
+_FULL_AT = 32
 #: What a sync run is said to take until the workers have measured it.
 _UNMEASURED_MS = 5
 
@@ -74,6 +77,11 @@ class Window:
     def sync_length(self) -> int:
         """Messages in the sync list when last heard; 0 when that is too long ago to mean anything."""
         return self._sync_length if self._clock() - self._sync_length_at < _LENGTH_SECONDS else 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the workers have enough before them: then the relay decides what they get next."""
+        return self.sync_length >= _FULL_AT
 
     def run_ms(self, script_id: int) -> int:
         """What one run of this script takes, as the workers measured it: they fetch what they can run in a while."""

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from picloud import broker
+from picloud.database import Reconnecting
+from picloud.relay.loop import Relay
+from picloud.relay.publisher import Publisher
 from picloud_web.responses import SANDBOX
 from tests.integration.web.conftest import Stage, Web, until
 from tests.integration.web.emulated_worker import EmulatedWorker
@@ -117,6 +121,35 @@ def test_the_first_request_after_redis_lost_its_memory_is_published_under_a_new_
             await worker.flush_redis()
 
     stage.play(story)
+
+
+def test_a_full_window_leaves_the_row_to_the_relay(stage: Stage) -> None:
+    # Given workers that are far behind: many messages wait, and web has heard of it
+    create_route(stage.db, stage.app)
+    database, publisher = Reconnecting(stage.settings.database_url, name="test"), Publisher(stage.settings.redis_url)
+    relay = Relay(database, publisher, stage.settings)
+    stage.db.execute(
+        "insert into workers (id, host, pid, threads, takes_sync, release, protocol)"
+        " values (gen_random_uuid(), 'test', 1, 4, true, 'test', 1)"
+    )
+
+    async def story(web: Web, worker: EmulatedWorker) -> None:
+        await asyncio.to_thread(relay.round)  # its first one publishes everything again
+        crowd = [asyncio.create_task(web.call("GET", "/@shop/")) for _ in range(40)]
+        await until(lambda: stage.value("select count(*) from outbox where state = 1") == 40)
+        # When one more comes
+        asked = asyncio.create_task(web.call("GET", "/@shop/"))
+        # Then it is pending, and the relay is woken
+        await until(lambda: stage.value("select count(*) from outbox where state = 0 and is_sync") == 1)
+        await asyncio.to_thread(relay.wait, 5.0)
+        # And it is answered like the others once the relay has published it
+        await asyncio.to_thread(relay.round)
+        for _ in range(41):
+            await worker.serve(result_kind="text", data=b"served")
+        assert {(await each).status_code for each in [*crowd, asked]} == {200}
+
+    with contextlib.closing(database), contextlib.closing(publisher):
+        stage.play(story)
 
 
 def test_an_answer_whose_message_was_lost_is_found_at_the_deadline(stage: Stage) -> None:
