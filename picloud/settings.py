@@ -30,7 +30,7 @@ class SandboxCeilings:
     """The most a script may ask for; a script's own limits are cut to these."""
 
     #: Operations of the Rhai engine one run may spend.
-    max_operations: int = 10_000_000
+    max_operations: int = 100_000_000
     #: Bytes one run may hold at once.
     max_memory_bytes: int = 64 * MIB
     #: Nested calls of script functions.
