@@ -63,6 +63,7 @@ class Fetcher(threading.Thread):
         self._pop_script = self._client.register_script(broker.script("pop"))
         self._wake_script = self._client.register_script(broker.script("wake"))
         self._is_stopping = threading.Event()
+        self._is_busy = False
         self._said_alive_at = -float(IDLE_BLOCK_SECONDS)
         self.dropped_messages = 0
         self.stale_rows = 0
@@ -112,16 +113,20 @@ class Fetcher(threading.Thread):
             self._begin(messages)
 
     def _pop(self, budget: Budget) -> list[bytes]:
-        """Everything that waits and fits; blocks while there is nothing.
-
-        A message that ends the wait is begun at once, alone: what came with it is taken
-        by the next fetch, and nobody waits for one more command to say that there is no more.
-        """
-        messages = self._take(budget)
-        if messages:
-            return messages
-        first = self._wait_for_message(budget)
-        return [first] if first is not None else []
+        """Everything that waits and fits; blocks while there is nothing."""
+        # After a fetch that brought several there are probably more: one command instead of two.
+        messages = self._take(budget) if self._is_busy else []
+        if not messages:
+            first = self._wait_for_message(budget)
+            if first is None:
+                self._is_busy = False
+                return []
+            try:
+                messages = [first, *self._take(budget, self._rows_in(first))]
+            except broker.OUTAGES:
+                messages = [first]  # it is ours already; what else waits is found by the next fetch
+        self._is_busy = len(messages) > 1
+        return messages
 
     def _wait_for_message(self, budget: Budget) -> bytes | None:
         lists = self._lists(budget)
@@ -133,9 +138,9 @@ class Fetcher(threading.Thread):
             return None
         return popped[1]
 
-    def _take(self, budget: Budget) -> list[bytes]:
-        """Pop without blocking."""
-        arguments = [budget.sync_rows, budget.async_rows, budget.ms, budget.payload_bytes]
+    def _take(self, budget: Budget, already: int = 0) -> list[bytes]:
+        """Pop without blocking; ``already`` rows were popped under this budget."""
+        arguments = [budget.sync_rows - already, budget.async_rows - already, budget.ms, budget.payload_bytes]
         keys = [broker.SYNC_LIST, broker.ASYNC_LIST, broker.AWAIT_ROOM_KEY, broker.WAKE_LIST]
         return cast("list[bytes]", self._pop_script(keys=keys, args=cast(Any, arguments)))
 
@@ -153,6 +158,13 @@ class Fetcher(threading.Thread):
         if budget.async_rows > 0:
             lists.append(broker.ASYNC_LIST)
         return [*lists, broker.kick_key(self._worker.id)]
+
+    @staticmethod
+    def _rows_in(message: bytes) -> int:
+        try:
+            return len(broker.decode_message(message).pairs)
+        except ValueError:
+            return 0
 
     def _begin(self, messages: list[bytes]) -> None:
         contents: list[tuple[bytes, broker.MessageContent]] = []
