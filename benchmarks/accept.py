@@ -6,7 +6,7 @@ import json
 
 from harness import Stack, free_port, median, report, stack, until
 from harness.apps import ITEMS, seed
-from harness.http import Hello, answers, requests_per_second
+from harness.load import Hello, answers, requests_per_second
 
 ROUNDS = 3
 CONNECTIONS = (32, 128)

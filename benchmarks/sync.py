@@ -6,7 +6,7 @@ import json
 
 from harness import free_port, median, report, stack, until
 from harness.apps import ITEMS, seed
-from harness.http import FunctionsFramework, answers, median_ms, requests_per_second
+from harness.load import FunctionsFramework, answers, median_ms, requests_per_second
 
 ROUNDS = 3
 
