@@ -119,6 +119,7 @@ test-faults: install $(STAMPS)/dev ## tests that kill, stop and cut things on pu
 
 bench: install $(STAMPS)/dev ## the benchmarks; each writes its figures into benchmarks/results
 	@ops/machine.sh load-generator
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python "$$file"; done
 
 clean: ## everything that was built

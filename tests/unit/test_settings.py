@@ -11,8 +11,8 @@ from picloud.settings import Settings, describe, load_settings
 
 
 def test_without_variables_the_defaults_hold() -> None:
-    settings = load_settings({"HOME": "/home/ada"})
-    assert settings == Settings(data_dir=Path("/home/ada/.local/share/picloud"))
+    settings = load_settings({"HOME": "/srv/ada"})
+    assert settings == Settings(data_dir=Path("/srv/ada/.local/share/picloud"))
     assert (settings.bind_host, settings.bind_port, settings.base_url) == ("127.0.0.1", 8000, "http://127.0.0.1:8000")
 
 
