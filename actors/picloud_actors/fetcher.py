@@ -65,8 +65,6 @@ class Fetcher(threading.Thread):
         self._is_stopping = threading.Event()
         self._is_busy = False
         self._said_alive_at = -float(IDLE_BLOCK_SECONDS)
-        self.dropped_messages = 0
-        self.stale_rows = 0
 
     def kick(self) -> None:
         """Wake the fetcher out of its blocking pop; called from other threads."""
@@ -173,7 +171,6 @@ class Fetcher(threading.Thread):
                 contents.append((message, broker.decode_message(message)))
             except ValueError as error:
                 # Its row, if there is one, comes back by its lease; the others must not suffer.
-                self.dropped_messages += 1
                 _LOG.warning("dropped a message: %s", error)
         pairs = [pair for _, content in contents for pair in content.pairs]
         if not pairs:
@@ -182,7 +179,6 @@ class Fetcher(threading.Thread):
         failpoint("worker.noted")
         rows = {row.id: row for row in self._begin_rows(pairs)}
         failpoint("worker.begun")
-        self.stale_rows += len(pairs) - len(rows)
         now = self._workload.clock()
         assignments = [
             Assignment(begun, message, now)

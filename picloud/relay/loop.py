@@ -2,7 +2,7 @@
 
 A round never sleeps while there is both something due and room for it. When
 there is not, the relay blocks on its wake token until something falls due, a
-lease ends, or five seconds have passed: a writer may die between its commit and
+lease ends, or 4.5 seconds have passed: a writer may die between its commit and
 its wake, and this bounds how long its row waits.
 """
 
