@@ -9,7 +9,7 @@ and nothing is charged to anybody. Any other error is about a row.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -90,6 +90,29 @@ def fetch(
         cursor.execute(statement, parameters)
         rows: list[Any] = cursor.fetchall()
         return rows
+
+
+def record_array(records: Iterable[Sequence[object]]) -> str:
+    """Records as the literal of an array of a composite type (PostgreSQL, "Composite Value Input").
+
+    The server reads it in half the time of JSON, and the driver would take ten times as long.
+
+    Args:
+        records: each a sequence of None, bool, int, float, UUID, date or str, in the order of the type's columns.
+    """
+    elements: list[str] = []
+    for record in records:
+        text = ",".join([_field(value) for value in record])
+        elements.append('"(' + text.replace("\\", "\\\\").replace('"', '\\"') + ')"')
+    return "{" + ",".join(elements) + "}"
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
 
 
 T = TypeVar("T")

@@ -36,6 +36,8 @@ _LOG = logging.getLogger("picloud.worker")
 
 #: How long an idle fetch blocks; also how often an idle process says that it is there.
 IDLE_BLOCK_SECONDS = 30
+#: A begin writes the heartbeat along unless one was written this lately: it costs as much as beginning two rows.
+_BEAT_SECONDS = 2.0
 #: How long the fetcher waits for room before it looks again by itself.
 _ROOM_SECONDS = 1.0
 
@@ -65,6 +67,7 @@ class Fetcher(threading.Thread):
         self._is_stopping = threading.Event()
         self._is_busy = False
         self._said_alive_at = -float(IDLE_BLOCK_SECONDS)
+        self._beaten_at = -_BEAT_SECONDS
 
     def kick(self) -> None:
         """Wake the fetcher out of its blocking pop; called from other threads."""
@@ -195,7 +198,11 @@ class Fetcher(threading.Thread):
         while not self._is_stopping.is_set():
             try:
                 connection = self._database.get()
-                rows = begin(connection, self._worker, pairs, self._workload.speed.run_ms)
+                now = time.monotonic()
+                beats = now - self._beaten_at >= _BEAT_SECONDS
+                rows = begin(connection, self._worker, pairs, self._workload.speed.run_ms, beats=beats)
+                if beats:
+                    self._beaten_at = now
                 if was_down:
                     self._hand_back_strays(connection, rows)
                 if len(rows) < len(pairs):

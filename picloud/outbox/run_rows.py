@@ -17,12 +17,11 @@ import msgspec
 from psycopg import Connection
 from psycopg.rows import args_row
 
-from picloud.database import fetch
+from picloud.database import fetch, record_array
 from picloud.queries import Queries
 from picloud.retries import Backoff, RetryPolicy
 
 _SQL = Queries("worker")
-_encode = msgspec.json.Encoder().encode
 
 #: The protocol this release speaks; ``installation.oldest_worker_protocol`` may refuse it.
 WORKER_PROTOCOL = 1
@@ -114,14 +113,25 @@ def register(connection: Connection[Any], worker: WorkerProcess) -> None:
 
 
 def begin(
-    connection: Connection[Any], worker: WorkerProcess, pairs: Sequence[tuple[UUID, int]], run_ms: float
+    connection: Connection[Any],
+    worker: WorkerProcess,
+    pairs: Sequence[tuple[UUID, int]],
+    run_ms: float,
+    *,
+    beats: bool = True,
 ) -> list[BegunRow]:
-    """Own as many of these rows as their tokens still allow; the rest is somebody else's or gone."""
+    """Own as many of these rows as their tokens still allow; the rest is somebody else's or gone.
+
+    Args:
+        run_ms: measured time of one run, for the relay.
+        beats: write the heartbeat too; False when this process has beaten a moment ago.
+    """
     parameters = worker.parameters() | {
         # Array literals: the driver would dump them element by element, at ten times the cost.
         "ids": "{" + ",".join([identifier.hex for identifier, _ in pairs]) + "}",
         "tokens": "{" + ",".join([str(token) for _, token in pairs]) + "}",
         "run_ms": run_ms,
+        "beats": beats,
         "grace": DEADLINE_GRACE,
         "inline_bytes": INLINE_PAYLOAD_BYTES,
     }
@@ -237,38 +247,37 @@ def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag:
     Args:
         may_lag: the commit need not wait for the disk: only sync runs without effects.
     """
-    rows: list[dict[str, object]] = []
+    runs: list[tuple[object, ...]] = []
     data: list[bytes] = []
     first_byte = 1
     for each in batch:
-        slices = (each.result, each.http_headers, each.error, each.logs)
-        rows.append(_settlement_row(each, first_byte))
-        data += [part for part in slices if part]
+        runs.append(_run_end(each, first_byte))
+        data += [part for part in (each.result, each.http_headers, each.error, each.logs) if part]
         first_byte += each.size_bytes()
-    parameters = {"rows": _encode(rows).decode(), "data": b"".join(data), "may_lag": may_lag}
+    parameters = {"runs": record_array(runs), "data": b"".join(data), "may_lag": may_lag}
     settled = fetch(connection, _SQL.complete, parameters)
     return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_order_slot) for row in settled]
 
 
-def _settlement_row(settlement: Settlement, first_byte: int) -> dict[str, object]:
-    """One object of ``p_rows``; what is left out reads as null."""
-    return {
-        "id": settlement.id,
-        "token": settlement.token,
-        "outcome": settlement.outcome,
-        "reason": settlement.reason,
-        "result_kind": settlement.result_kind,
-        "http_status": settlement.http_status,
-        "run_us": settlement.run_us,
-        "operations": settlement.operations,
-        "delay_ms": settlement.delay_ms,
-        "version": settlement.version,
-        "first_byte": first_byte,
-        "result_bytes": _length(settlement.result),
-        "headers_bytes": _length(settlement.http_headers),
-        "error_bytes": _length(settlement.error),
-        "logs_bytes": _length(settlement.logs),
-    }
+def _run_end(settlement: Settlement, first_byte: int) -> tuple[object, ...]:
+    """The columns of the type ``run_end``, in their order."""
+    return (
+        settlement.id,
+        settlement.token,
+        settlement.outcome,
+        settlement.reason,
+        settlement.result_kind,
+        settlement.http_status,
+        settlement.run_us,
+        settlement.operations,
+        settlement.delay_ms,
+        settlement.version,
+        first_byte,
+        _length(settlement.result),
+        _length(settlement.http_headers),
+        _length(settlement.error),
+        _length(settlement.logs),
+    )
 
 
 def _length(part: bytes | None) -> int | None:

@@ -3,7 +3,7 @@
 -- name: accept
 -- One call for a whole batch; see accept_v1. Committed at once on an autocommit connection.
 select id, is_fresh, accepted_at
-from accept_v1(%(rows)s::json, %(data)b, %(publish_lease)s::interval, %(durable)s)
+from accept_v1(%(arrivals)s::text::arrival[], %(data)b, %(publish_lease)s::interval, %(durable)s)
 
 -- name: claim_idempotency_key
 -- The first request with a key owns it. A second one waits here until the first has committed, then gets no row.

@@ -10,7 +10,8 @@ on conflict (id) do update set beat_at = now()
 -- See begin_executions_v1.
 select * from begin_executions_v1(
     %(worker_id)s, %(host)s, %(pid)s, %(parent_id)s, %(threads)s::smallint, %(takes_sync)s, %(release)s,
-    %(protocol)s::smallint, %(run_ms)s::real, %(ids)s::text::uuid[], %(tokens)s::text::bigint[], %(grace)s, %(inline_bytes)s)
+    %(protocol)s::smallint, %(run_ms)s::real, %(beats)s, %(ids)s::text::uuid[], %(tokens)s::text::bigint[], %(grace)s,
+    %(inline_bytes)s)
 
 -- name: may_begin
 -- Why a begin brought nothing: this process drains, or is older than the installation accepts.
@@ -41,7 +42,7 @@ select (select draining_at is not null from beat) as is_draining,
 -- name: complete
 -- See complete_executions_v1. may_lag: only sync runs without effects are in the batch, nobody was promised durability.
 select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode
-from complete_executions_v1(%(rows)s, %(data)s) c
+from complete_executions_v1(%(runs)s::text::run_end[], %(data)b) c
 
 -- name: abandon
 -- The answer was committed, but nobody listens at its inbox any more.
