@@ -37,6 +37,7 @@ enum Kind {
     List,
     Dict,
     Function,
+    None,
 }
 
 impl Kind {
@@ -51,6 +52,7 @@ impl Kind {
             "list" => Self::List,
             "dict" => Self::Dict,
             "function" => Self::Function,
+            "none" => Self::None,
             _ => Self::Any,
         }
     }
@@ -67,11 +69,11 @@ impl Kind {
             Self::List => "array",
             Self::Dict => "map",
             Self::Function => "function",
+            Self::None => "()",
         }
     }
 
     fn accepts(self, value: &Dynamic) -> bool {
-        // Unit stands for None: an annotation such as `str | None` is not checked at all, so a plain `str` refuses it.
         match self {
             Self::Any | Self::Json => true,
             Self::Str => value.is_string() || value.is_char(),
@@ -82,6 +84,7 @@ impl Kind {
             Self::List => value.is_array() || value.is::<frozen::FrozenArray>(),
             Self::Dict => value.is_map() || value.is::<frozen::FrozenMap>(),
             Self::Function => value.is_fnptr(),
+            Self::None => value.is_unit(),
         }
     }
 
@@ -98,12 +101,52 @@ impl Kind {
     }
 }
 
+/// The kinds a parameter accepts: several for a union such as `str | bytes`, else one.
+#[derive(Clone, Debug)]
+struct Kinds(Vec<Kind>);
+
+impl Kinds {
+    /// As `host.py` writes them: "str", "str|bytes".
+    fn named(names: &str) -> Self {
+        Self(names.split('|').map(Kind::named).collect())
+    }
+
+    fn any() -> Self {
+        Self(vec![Kind::Any])
+    }
+
+    fn accept(&self, value: &Dynamic) -> bool {
+        self.0.iter().any(|kind| kind.accepts(value))
+    }
+
+    fn want_json(&self) -> bool {
+        self.0.contains(&Kind::Json)
+    }
+
+    /// An integer for a float is handed over as a float, unless integers are welcome as such.
+    fn want_float(&self) -> bool {
+        self.0.contains(&Kind::Float) && !self.0.contains(&Kind::Int)
+    }
+
+    /// What scripts call them: "string or blob".
+    fn rhai_name(&self) -> String {
+        self.0.iter().map(|kind| kind.rhai_name()).collect::<Vec<_>>().join(" or ")
+    }
+
+    fn type_id(&self) -> TypeId {
+        match self.0[..] {
+            [kind] => kind.type_id(),
+            _ => TypeId::of::<Dynamic>(),
+        }
+    }
+}
+
 /// One callable, shared by its registrations.
 pub struct HostFunction {
     /// With its module: for messages.
     name: String,
     callable: Py<PyAny>,
-    kinds: Vec<Kind>,
+    kinds: Vec<Kinds>,
     wants_context: bool,
 }
 
@@ -162,7 +205,7 @@ pub fn register_type(
             let function = Arc::new(HostFunction {
                 name: format!("{name}.{property}"),
                 callable: callable.unbind(),
-                kinds: vec![Kind::Any; 2],
+                kinds: vec![Kinds::any(); 2],
                 wants_context: false,
             });
             let (registration, types) = if is_setter {
@@ -211,13 +254,13 @@ fn register(
     let function = Arc::new(HostFunction {
         name: owner.map_or_else(|| name.clone(), |owner| format!("{owner}{separator}{name}")),
         callable: callable.unbind(),
-        kinds: kinds.iter().map(|kind| Kind::named(kind)).collect(),
+        kinds: kinds.iter().map(|names| Kinds::named(names)).collect(),
         wants_context,
     });
     for count in fewest..=most {
         let mut types: Vec<TypeId> = function.kinds[..count]
             .iter()
-            .map(|kind| if count > MOST_DYNAMIC { kind.type_id() } else { TypeId::of::<Dynamic>() })
+            .map(|kinds| if count > MOST_DYNAMIC { kinds.type_id() } else { TypeId::of::<Dynamic>() })
             .collect();
         let mut registration = FuncRegistration::new(name.as_str());
         if let (Some(receiver), Some(first)) = (receiver, types.first_mut()) {
@@ -262,9 +305,10 @@ impl HostFunction {
         context: &NativeCallContext,
         args: &mut [&mut Dynamic],
     ) -> Answer<Dynamic> {
-        for (index, (value, kind)) in args.iter().zip(&self.kinds).enumerate() {
-            if !kind.accepts(value) {
-                return Err(self.mismatch(index, *kind, value, context));
+        for (index, (value, kinds)) in args.iter().zip(&self.kinds).enumerate() {
+            if !kinds.accept(value) {
+                let expected = format!("{} for argument {} of {}", kinds.rhai_name(), index + 1, self.name);
+                return Err(mismatch(expected, value, context));
             }
         }
         let result = Python::attach(|py| match self.call_python(py, run, template, context, args) {
@@ -274,12 +318,6 @@ impl HostFunction {
         });
         run.expect_clock();
         placed(context, result)
-    }
-
-    fn mismatch(&self, index: usize, kind: Kind, value: &Dynamic, context: &NativeCallContext) -> Box<EvalAltResult> {
-        let expected = format!("{} for argument {} of {}", kind.rhai_name(), index + 1, self.name);
-        let actual = context.engine().map_type_name(value.type_name()).to_owned();
-        EvalAltResult::ErrorMismatchDataType(expected, actual, context.call_position()).into()
     }
 
     fn call_python(
@@ -300,35 +338,40 @@ impl HostFunction {
         }
         let mut writer = Writer::new(py, shape);
         for (index, value) in args.iter().enumerate() {
-            let kind = self.kinds.get(index).copied().unwrap_or(Kind::Any);
             if let Some(pointer) = value.read_lock::<FnPtr>() {
                 let gate = gate.get_or_insert_with(|| Gate::open(context, template.clone()));
                 objects.push(Bound::new(py, Function::inside(pointer.clone(), gate.gate()))?.into_any());
                 continue;
             }
-            objects.push(argument(py, &mut writer, kind, value, run, shape)?);
+            objects.push(argument(py, &mut writer, self.kinds.get(index), value, run, shape)?);
         }
         let answer = self.callable.bind(py).call1(PyTuple::new(py, objects)?)?;
         Ok(Reader::new(&template.types, shape).read(&answer)?)
     }
 }
 
+/// A value of a type that a function does not take.
+pub fn mismatch(expected: String, value: &Dynamic, context: &NativeCallContext) -> Box<EvalAltResult> {
+    let actual = context.engine().map_type_name(value.type_name()).to_owned();
+    EvalAltResult::ErrorMismatchDataType(expected, actual, context.call_position()).into()
+}
+
 fn argument<'py>(
     py: Python<'py>,
     writer: &mut Writer<'py>,
-    kind: Kind,
+    kinds: Option<&Kinds>,
     value: &Dynamic,
     run: &Run,
     shape: Shape,
 ) -> Result<Bound<'py, PyAny>, Failed> {
-    match kind {
-        Kind::Json => match json::stringify(value, shape) {
+    match kinds {
+        Some(kinds) if kinds.want_json() => match json::stringify(value, shape) {
             Ok(bytes) => Ok(Bound::new(py, Json { bytes: bytes.into() })?.into_any()),
             Err(JsonError::Depth(_)) => Err(Failed::Script(run.stopped(Stop::ValueDepth))),
             Err(JsonError::Nodes(_)) => Err(Failed::Script(run.stopped(Stop::ValueNodes))),
             Err(error) => Err(Failed::Script(Fault::error("JsonError", format!("JSON: {error}")))),
         },
-        Kind::Float if value.is_int() => {
+        Some(kinds) if value.is_int() && kinds.want_float() => {
             let float = value.as_int().unwrap_or_default() as f64;
             Ok(pyo3::types::PyFloat::new(py, float).into_any())
         }

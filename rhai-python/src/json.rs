@@ -7,7 +7,7 @@ mod reader;
 mod writer;
 
 pub use reader::parse;
-pub use writer::{stringify, stringify_functions};
+pub use writer::{stringify, stringify_functions, stringify_text};
 
 /// How deep and how large a document may be.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub enum JsonError {
     Syntax(String, usize),
     Depth(usize),
     Nodes(usize),
+    /// The text would be longer than this many bytes.
+    Bytes(usize),
     /// The value has no JSON form.
     Unsupported(String),
 }
@@ -33,6 +35,7 @@ impl std::fmt::Display for JsonError {
             Self::Syntax(what, at) => write!(out, "{what} at byte {at}"),
             Self::Depth(most) => write!(out, "nested deeper than {most} levels"),
             Self::Nodes(most) => write!(out, "more than {most} values"),
+            Self::Bytes(most) => write!(out, "longer than {most} bytes"),
             Self::Unsupported(what) => out.write_str(what),
         }
     }
@@ -72,6 +75,22 @@ mod tests {
         assert!(matches!(parse(b"9223372036854775808", SHAPE), Err(JsonError::Syntax(..))));
         assert!(matches!(parse(b"1e999", SHAPE), Err(JsonError::Syntax(..))));
         assert!(matches!(parse(b"\"\xff\"", SHAPE), Err(JsonError::Syntax(..))));
+    }
+
+    #[test]
+    fn a_text_for_people_has_a_line_for_each_item() {
+        let value = parse(br#"{"b":[1,{"c":[]}],"a":{}}"#, SHAPE).unwrap();
+        let text = stringify_text(&value, SHAPE, 1_000, true).unwrap();
+        let expected = "{\n  \"a\": {},\n  \"b\": [\n    1,\n    {\n      \"c\": []\n    }\n  ]\n}";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_text_ends_where_a_string_would_be_too_long() {
+        let value = parse(br#"["aaaaaaaaaa","bbbbbbbbbb"]"#, SHAPE).unwrap();
+        assert!(stringify_text(&value, SHAPE, 27, false).is_ok());
+        assert_eq!(stringify_text(&value, SHAPE, 26, false), Err(JsonError::Bytes(26)));
+        assert_eq!(stringify_text(&value, SHAPE, 27, true), Err(JsonError::Bytes(27)));
     }
 
     #[test]

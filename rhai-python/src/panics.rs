@@ -1,5 +1,6 @@
 //! Panics become exceptions: their text is kept for the run that caught one, and nothing is written to stderr.
 
+use std::any::Any;
 use std::sync::{Mutex, PoisonError};
 
 static LAST: Mutex<Option<String>> = Mutex::new(None);
@@ -11,7 +12,14 @@ pub fn install_hook() {
     }));
 }
 
-/// Text and place of the last panic.
-pub fn take_last() -> String {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| "panic".into())
+/// What a panic said, with its place where that is known: PyO3 passes panics of other code on without it.
+pub fn text_of(payload: &(dyn Any + Send)) -> String {
+    let said = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (last, said) {
+        (Some(last), None) => last,
+        // The last one may have been another's.
+        (Some(last), Some(said)) if last.contains(said) => last,
+        (_, said) => said.unwrap_or("panic").to_owned(),
+    }
 }

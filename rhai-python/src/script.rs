@@ -72,11 +72,30 @@ impl Script {
     }
 }
 
+/// What is to be done with a script, by entry point; the arguments of a call are first Python's, then the script's.
+enum Task<Arguments> {
+    Run,
+    Execute,
+    Call(String, Arguments),
+}
+
+impl Task<Py<PyTuple>> {
+    fn read(self, py: Python<'_>, reader: &mut Reader<'_>) -> PyResult<Task<Vec<Dynamic>>> {
+        Ok(match self {
+            Self::Run => Task::Run,
+            Self::Execute => Task::Execute,
+            Self::Call(name, arguments) => {
+                let values = arguments.bind(py).iter().map(|value| reader.read(&value));
+                Task::Call(name, values.collect::<PyResult<_>>()?)
+            }
+        })
+    }
+}
+
 /// Everything a run is asked for. Owned, because it may cross to another thread.
 struct Request {
     body: Arc<ScriptBody>,
-    call: Option<(String, Py<PyTuple>)>,
-    wants_outcome: bool,
+    task: Task<Py<PyTuple>>,
     constants: Option<Py<PyAny>>,
     scope: Option<Py<PyAny>>,
     hooks: Hooks,
@@ -105,7 +124,7 @@ impl Script {
         cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<Py<PyAny>> {
         let hooks = hooks(context, on_print, on_debug, cancel);
-        self.request(py, None, false, constants, scope, limits, hooks)?.perform(py)
+        self.request(Task::Run, constants, scope, limits, hooks)?.perform(py)
     }
 
     #[pyo3(signature = (
@@ -127,7 +146,7 @@ impl Script {
         cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<Py<PyAny>> {
         let hooks = hooks(context, on_print, on_debug, cancel);
-        self.request(py, Some((function, args)), false, constants, scope, limits, hooks)?.perform(py)
+        self.request(Task::Call(function, args), constants, scope, limits, hooks)?.perform(py)
     }
 
     #[pyo3(signature = (constants = None, *, scope = None, context = None, limits = None, on_print = None, on_debug = None, cancel = None))]
@@ -144,7 +163,7 @@ impl Script {
         cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<Py<PyAny>> {
         let hooks = hooks(context, on_print, on_debug, cancel);
-        self.request(py, None, true, constants, scope, limits, hooks)?.perform(py)
+        self.request(Task::Execute, constants, scope, limits, hooks)?.perform(py)
     }
 
     fn __repr__(&self) -> String {
@@ -162,31 +181,20 @@ fn hooks(
 }
 
 impl Script {
-    #[allow(clippy::too_many_arguments)] // One place where the three entry points meet.
+    /// Where the three entry points meet. Their lists of keywords stay three: PyO3 cannot share one.
     fn request(
         &self,
-        py: Python<'_>,
-        call: Option<(String, Py<PyTuple>)>,
-        wants_outcome: bool,
+        task: Task<Py<PyTuple>>,
         constants: Option<Py<PyAny>>,
         scope: Option<Py<PyAny>>,
         limits: Option<&Bound<'_, PyAny>>,
         hooks: Hooks,
     ) -> PyResult<Request> {
         let limits = match limits {
-            Some(limits) if !limits.is(self.body.limits.bind(py)) => Arc::new(Limits::read(limits)?),
+            Some(limits) if !limits.is(&self.body.limits) => Arc::new(Limits::read(limits)?),
             _ => self.body.template.limits.clone(),
         };
-        Ok(Request {
-            body: self.body.clone(),
-            call,
-            wants_outcome,
-            constants,
-            scope,
-            hooks,
-            limits,
-            started: Instant::now(),
-        })
+        Ok(Request { body: self.body.clone(), task, constants, scope, hooks, limits, started: Instant::now() })
     }
 }
 
@@ -221,21 +229,15 @@ impl Request {
     }
 
     fn run(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let Self { body, call, wants_outcome, constants, scope, hooks, limits, started } = self;
+        let Self { body, task, constants, scope, hooks, limits, started } = self;
         let shape = Shape { depth: limits.max_value_depth, nodes: limits.max_value_nodes };
         let measured = Measurement::start(0);
         let mut reader = Reader::new(&body.template.types, shape);
         let constants = read_constants(py, constants.as_ref(), &mut reader)?;
-        let call = match call {
-            None => None,
-            Some((name, args)) => {
-                let args = args.bind(py).iter().map(|value| reader.read(&value));
-                Some((name, args.collect::<PyResult<Vec<Dynamic>>>()?))
-            }
-        };
+        let task = task.read(py, &mut reader)?;
         let run = Arc::new(Run::new(limits, hooks, started, measured.base()));
         let ran = with_scope(py, scope.as_ref(), &mut reader, |scope| {
-            py.detach(|| execute(&body, &run, call, constants, scope, wants_outcome))
+            py.detach(|| execute(&body, &run, task, constants, scope))
         })?;
         if let Some(fatal) = run.take_fatal() {
             drop(ran);
@@ -283,33 +285,37 @@ fn with_scope<T>(
 fn execute(
     body: &ScriptBody,
     run: &Arc<Run>,
-    call: Option<(String, Vec<Dynamic>)>,
+    task: Task<Vec<Dynamic>>,
     constants: Constants,
     scope: &mut RhaiScope<'static>,
-    wants_outcome: bool,
 ) -> Ran {
     let _entered = Entered::new(run);
     let engine = body.template.engine(run, constants);
-    let evaluate = AssertUnwindSafe(|| match call {
-        None => engine.eval_ast_with_scope::<Dynamic>(scope, &body.ast),
-        Some((name, args)) => {
+    let wants_bytes = matches!(task, Task::Execute);
+    let value = guarded(|| match task {
+        Task::Run | Task::Execute => engine.eval_ast_with_scope::<Dynamic>(scope, &body.ast),
+        Task::Call(name, arguments) => {
             // Without statements at the top level there is nothing to run before the function.
             let options = CallFnOptions::new().eval_ast(body.has_statements);
-            engine.call_fn_with_options::<Dynamic>(options, scope, &body.ast, name, args)
+            engine.call_fn_with_options::<Dynamic>(options, scope, &body.ast, name, arguments)
         }
-    });
-    let value = match catch_unwind(evaluate) {
-        Ok(Ok(value)) => value.flatten(),
-        Ok(Err(error)) => return Err(Ended::Error(error)),
-        Err(_) => return Err(Ended::Panicked(panics::take_last())),
-    };
+    })?
+    .flatten();
     if run.reason() != Stop::None {
         return Err(Ended::Stopped);
     }
-    if wants_outcome {
+    if wants_bytes {
         product(value, &run.limits).map_err(Ended::Refused)
     } else {
         Ok(Product::Value(value))
+    }
+}
+
+/// The boundary no panic of the engine crosses: neither the process nor the engine's other runs notice one.
+fn guarded<T>(evaluate: impl FnOnce() -> Result<T, Box<EvalAltResult>>) -> Result<T, Ended> {
+    match catch_unwind(AssertUnwindSafe(evaluate)) {
+        Ok(answer) => answer.map_err(Ended::Error),
+        Err(payload) => Err(Ended::Panicked(panics::text_of(&*payload))),
     }
 }
 
@@ -391,4 +397,34 @@ fn finish(
     let held = alloc::live() - before;
     drop((ended, run));
     Err(failure.into_exception(py, Some(&stats(held)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine() -> rhai::Engine {
+        let mut engine = rhai::Engine::new_raw();
+        engine.register_fn("boom", |text: &str| -> i64 { panic!("{text} on purpose") });
+        engine
+    }
+
+    #[test]
+    fn a_panic_is_how_that_run_ended() {
+        panics::install_hook();
+        let engine = engine();
+        for source in [r#"boom("a")"#, r#"try { boom("a") } catch { 1 }"#, r#"let f = |x| boom("a"); f.call(1)"#] {
+            let ended = guarded(|| engine.eval::<i64>(source));
+            assert!(matches!(ended, Err(Ended::Panicked(text)) if text.contains("a on purpose")), "{source}");
+        }
+    }
+
+    #[test]
+    fn the_engine_runs_on_after_a_panic() {
+        let engine = engine();
+        assert!(guarded(|| engine.eval::<i64>(r#"boom("b")"#)).is_err());
+        assert!(matches!(guarded(|| engine.eval::<i64>("40 + 2")), Ok(42)));
+        let failed = guarded(|| engine.eval::<i64>("nothing()"));
+        assert!(matches!(failed, Err(Ended::Error(_))));
+    }
 }

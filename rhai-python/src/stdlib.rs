@@ -15,7 +15,7 @@ use crate::frozen::{FrozenArray, FrozenMap};
 use crate::json::{self, JsonError, Shape};
 use crate::run::{self, Stop};
 use crate::text::{self, TooLong};
-use crate::{callbacks, frozen_api, strings};
+use crate::{callbacks, frozen_api, host, strings};
 
 pub type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -54,10 +54,14 @@ pub fn json_module() -> Shared<Module> {
     static MODULE: OnceLock<Shared<Module>> = OnceLock::new();
     let build = || {
         let mut module = Module::new();
-        module.set_native_fn("parse", |context: NativeCallContext, text: &str| placed(&context, parse_json(text)));
-        module.set_native_fn("stringify", |context: NativeCallContext, value: Dynamic| {
-            placed(&context, stringify_json(&value))
+        module.set_native_fn("parse", |context: NativeCallContext, document: Dynamic| {
+            placed(&context, parse_document(&context, &document))
         });
+        for (name, pretty) in [("stringify", false), ("pretty", true)] {
+            module.set_native_fn(name, move |context: NativeCallContext, value: Dynamic| {
+                placed(&context, stringify_json(&context, &value, pretty))
+            });
+        }
         module.set_id("json");
         module.build_index();
         module.into()
@@ -149,8 +153,22 @@ fn parse_json(text: &str) -> Answer<Dynamic> {
     json::parse(text.as_bytes(), shape()).map_err(json_failure)
 }
 
-fn stringify_json(value: &Dynamic) -> Answer<ImmutableString> {
-    json::stringify(value, shape()).map_err(json_failure).map(text_of)
+/// Text, or a blob with text in UTF-8: a body comes as either.
+fn parse_document(context: &NativeCallContext, document: &Dynamic) -> Answer<Dynamic> {
+    if let Ok(text) = document.as_immutable_string_ref() {
+        return parse_json(&text);
+    }
+    if let Ok(character) = document.as_char() {
+        return parse_json(character.encode_utf8(&mut [0; 4]));
+    }
+    if let Ok(bytes) = document.as_blob_ref() {
+        return json::parse(&bytes, shape()).map_err(json_failure);
+    }
+    Err(host::mismatch("string or blob for argument 1 of json::parse".into(), document, context))
+}
+
+fn stringify_json(context: &NativeCallContext, value: &Dynamic, pretty: bool) -> Answer<ImmutableString> {
+    json::stringify_text(value, shape(), most_string_bytes(context), pretty).map_err(json_failure).map(text_of)
 }
 
 /// The writer copies from strings and adds ASCII.
@@ -179,6 +197,7 @@ fn json_failure(error: JsonError) -> Box<EvalAltResult> {
     let reason = match error {
         JsonError::Depth(_) => Stop::ValueDepth,
         JsonError::Nodes(_) => Stop::ValueNodes,
+        JsonError::Bytes(_) => Stop::StringBytes,
         error => return Fault::error("JsonError", format!("JSON: {error}")),
     };
     run::with_current(|run| run.map_or_else(|| too_large("JSON"), |run| run.stopped(reason)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, is_typeddict, overload
 
 from rhai._rhai import Function, Json
 
@@ -97,7 +98,8 @@ _MOST_PARAMETERS = 16
 _IDENTIFIER = re.compile(r"_*[A-Za-z][A-Za-z0-9_]*\Z")
 
 _KINDS: dict[Any, str] = {str: "str", int: "int", float: "float", bool: "bool", bytes: "bytes", list: "list",
-                          dict: "dict", Json: "json", Function: "function"}  # fmt: skip
+                          dict: "dict", Json: "json", Function: "function", None: "none",
+                          type(None): "none"}  # fmt: skip
 
 
 class _HostFunction(NamedTuple):
@@ -139,8 +141,9 @@ class Module:
     ) -> F | Callable[[F], F]:
         """Offer a callable to scripts, with every number of arguments its signature allows.
 
-        Parameters annotated ``str``, ``int``, ``float``, ``bool``, ``bytes``, ``list``, ``dict``, ``Json`` or
-        ``Function`` are checked before the call; ``Json`` hands the argument over as JSON bytes.
+        Parameters annotated ``str``, ``int``, ``float``, ``bool``, ``bytes``, ``list``, ``dict`` (or a ``TypedDict``),
+        ``None``, ``Json`` or ``Function``, or a union of these, are checked before the call; ``Json`` hands the
+        argument over as JSON bytes.
 
         Args:
             function: the callable, when not used as a decorator with arguments.
@@ -285,8 +288,19 @@ def _kind_of(function: Callable[..., Any], annotation: Any) -> str:
             annotation = eval(annotation, getattr(inspect.unwrap(function), "__globals__", {}))  # noqa: S307
         except Exception:  # noqa: BLE001 - whatever it is, it is not a type we check
             return "any"
-    origin = getattr(annotation, "__origin__", annotation)
+    return _kind(annotation)
+
+
+def _kind(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        kinds = [_kind(member) for member in get_args(annotation)]
+        # One that accepts everything makes the others pointless; JSON is made of everything.
+        widest = next((kind for kind in ("any", "json") if kind in kinds), None)
+        return widest or "|".join(dict.fromkeys(kinds))
+    if is_typeddict(annotation):
+        return "dict"
     try:
-        return _KINDS.get(origin, "any")
+        return _KINDS.get(origin or annotation, "any")
     except TypeError:
         return "any"

@@ -7,33 +7,65 @@ use crate::frozen;
 
 /// Writes a value as JSON, keys in byte order, without spaces.
 pub fn stringify(value: &Dynamic, shape: Shape) -> Parsed<Vec<u8>> {
-    write(value, shape, false)
+    Writer { shape, ..Writer::default() }.write(value)
 }
 
 /// The same as Rhai's `to_json` writes it: a function pointer is its name, with what it has captured behind it.
 pub fn stringify_functions(value: &Dynamic, shape: Shape) -> Parsed<Vec<u8>> {
-    write(value, shape, true)
+    Writer { shape, functions: true, ..Writer::default() }.write(value)
 }
 
-fn write(value: &Dynamic, shape: Shape, functions: bool) -> Parsed<Vec<u8>> {
-    let mut writer = Writer { out: Vec::with_capacity(128), shape, nodes: 0, functions };
-    writer.value(value, 0)?;
-    Ok(writer.out)
+/// The same for a string of the script, which has a longest; `pretty` with a line for each item, for people to read.
+pub fn stringify_text(value: &Dynamic, shape: Shape, most_bytes: usize, pretty: bool) -> Parsed<Vec<u8>> {
+    Writer { shape, most_bytes, pretty, ..Writer::default() }.write(value)
 }
 
 struct Writer {
     out: Vec<u8>,
     shape: Shape,
     nodes: usize,
+    most_bytes: usize,
     functions: bool,
+    pretty: bool,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        let shape = Shape { depth: 0, nodes: 0 };
+        let out = Vec::with_capacity(128);
+        Self { out, shape, nodes: 0, most_bytes: usize::MAX, functions: false, pretty: false }
+    }
 }
 
 impl Writer {
+    fn write(mut self, value: &Dynamic) -> Parsed<Vec<u8>> {
+        self.value(value, 0)?;
+        self.check_length()?;
+        Ok(self.out)
+    }
+
+    /// Looked at between values: a single string is no longer than a string may be.
+    fn check_length(&self) -> Parsed<()> {
+        if self.out.len() > self.most_bytes {
+            return Err(JsonError::Bytes(self.most_bytes));
+        }
+        Ok(())
+    }
+
+    /// A new line, for what is this deep.
+    fn line(&mut self, depth: usize) {
+        if self.pretty {
+            self.out.push(b'\n');
+            self.out.resize(self.out.len() + 2 * depth, b' ');
+        }
+    }
+
     fn value(&mut self, value: &Dynamic, depth: usize) -> Parsed<()> {
         self.nodes += 1;
         if self.nodes > self.shape.nodes {
             return Err(JsonError::Nodes(self.shape.nodes));
         }
+        self.check_length()?;
         if value.is_unit() {
             self.out.extend_from_slice(b"null");
         } else if let Ok(truth) = value.as_bool() {
@@ -91,7 +123,11 @@ impl Writer {
             if index > 0 {
                 self.out.push(b',');
             }
+            self.line(depth);
             self.value(item, depth)?;
+        }
+        if !array.is_empty() {
+            self.line(depth - 1);
         }
         self.out.push(b']');
         Ok(())
@@ -120,9 +156,13 @@ impl Writer {
             if index > 0 {
                 self.out.push(b',');
             }
+            self.line(depth);
             self.string(key);
-            self.out.push(b':');
+            self.out.extend_from_slice(if self.pretty { b": " } else { b":" });
             self.value(item, depth)?;
+        }
+        if !map.is_empty() {
+            self.line(depth - 1);
         }
         self.out.push(b'}');
         Ok(())

@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from picloud.database import record_array
-
 from tests.integration.protocol.stage import Stage
 
 _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
