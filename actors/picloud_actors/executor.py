@@ -18,7 +18,7 @@ from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
 from picloud_actors.board import Board
 from picloud_actors.flusher import Finished, Flusher
 from picloud_actors.scripts import ScriptSources
-from picloud_actors.workload import Workload
+from picloud_actors.workload import Assignment, Workload
 
 _LOG = logging.getLogger("picloud.worker")
 
@@ -59,15 +59,21 @@ class Executor:
         self._is_aborting = False
 
     def execute(self, key: str) -> None:
-        """The actor's body: run every row of the assignment this thread was handed."""
+        """The actor's body: run the assignment this thread was handed, and what follows it."""
         if not key:
             return
         identifier = UUID(hex=key)
+        while following := self._run_assignment(identifier):
+            identifier = following.key
+
+    def _run_assignment(self, key: UUID) -> Assignment | None:
         try:
-            while row := self._workload.next_row(identifier):
+            while row := self._workload.next_row(key):
                 self._flusher.put(self._finish(row))
-        finally:
-            self._workload.done(identifier)
+        except BaseException:
+            self._workload.done(key, goes_on=False)
+            raise
+        return self._workload.done(key)
 
     def _finish(self, row: BegunRow) -> Finished:
         if self._is_aborting and not row.is_sync:

@@ -174,16 +174,19 @@ class Workload:
         """The next work for an idle thread; None after ``seconds`` or once the threads are released."""
         with self._lock:
             self._work.wait_for(lambda: self._is_released or self._pick() is not None, seconds)
-            assignment = self._pick()
-            if assignment is None:
-                return None
-            self._ready[assignment.is_sync].remove(assignment)
-            assignment.started_at = self.clock()
-            self._running[assignment.is_sync].add(assignment.key)
-            self._handed_out[assignment.key] = assignment
-            if assignment.is_suspect:
-                self._alone = assignment.key
-            return assignment
+            return self._hand_out()
+
+    def _hand_out(self) -> Assignment | None:
+        assignment = self._pick()
+        if assignment is None:
+            return None
+        self._ready[assignment.is_sync].remove(assignment)
+        assignment.started_at = self.clock()
+        self._running[assignment.is_sync].add(assignment.key)
+        self._handed_out[assignment.key] = assignment
+        if assignment.is_suspect:
+            self._alone = assignment.key
+        return assignment
 
     def _pick(self) -> Assignment | None:
         busy = len(self._running[True]) + len(self._running[False])
@@ -218,20 +221,30 @@ class Workload:
             waiting = self._handed_out[key].waiting
             return waiting.popleft() if waiting else None
 
-    def done(self, key: UUID) -> None:
-        """A thread is idle again; its rows stay held until they are committed."""
+    def done(self, key: UUID, *, goes_on: bool = True) -> Assignment | None:
+        """A thread has run its rows; they stay held until they are committed.
+
+        Args:
+            goes_on: False: the thread takes nothing more now.
+
+        Returns:
+            What this very thread is to run next: handing it over to another one would take longer than a
+            small script. None: the thread is idle.
+        """
         with self._lock:
             assignment = self._handed_out.pop(key, None)
             if assignment is None:
-                return
+                return None
             self._running[assignment.is_sync].discard(key)
             if self._alone == key:
                 self._alone = None
             self.speed.observe(self.clock() - assignment.started_at, max(1, len(assignment.rows)))
-            if any(self._ready.values()):
+            following = self._hand_out() if goes_on else None
+            if following is None and any(self._ready.values()):
                 self._work.notify()
             self._room.notify_all()
         self._wake_fetcher()
+        return following
 
     # What the flusher and the heartbeat say.
 

@@ -95,8 +95,23 @@ def test_a_suspect_runs_with_nothing_beside_it() -> None:
     workload.settled([first.key])
     assert taken(workload) is suspect
     assert taken(workload) is None
-    workload.done(suspect.key)
-    assert taken(workload) is innocent
+    assert workload.done(suspect.key) is innocent
+
+
+def test_a_thread_that_is_done_goes_on_with_the_next_itself() -> None:
+    workload = Workload(threads=1)
+    first, second = work(workload, row(), row())
+    assert taken(workload) is first
+    assert workload.done(first.key) is second
+    assert workload.done(second.key) is None
+
+
+def test_a_thread_that_goes_away_leaves_the_next_to_others() -> None:
+    workload = Workload(threads=1)
+    first, second = work(workload, row(), row())
+    taken(workload)
+    assert workload.done(first.key, goes_on=False) is None
+    assert taken(workload) is second
 
 
 def test_nothing_is_fetched_beside_a_suspect() -> None:
