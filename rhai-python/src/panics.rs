@@ -12,7 +12,7 @@ pub fn install_hook() {
     }));
 }
 
-/// What a panic said, with its place where that is known: PyO3 passes panics of other code on without it.
+/// What a panic said, with its place where that is known: `PyO3` passes panics of other code on without it.
 pub fn text_of(payload: &(dyn Any + Send)) -> String {
     let said = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
     let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -181,7 +181,7 @@ fn hooks(
 }
 
 impl Script {
-    /// Where the three entry points meet. Their lists of keywords stay three: PyO3 cannot share one.
+    /// Where the three entry points meet. Their lists of keywords stay three: `PyO3` cannot share one.
     fn request(
         &self,
         task: Task<Py<PyTuple>>,

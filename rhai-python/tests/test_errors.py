@@ -135,6 +135,47 @@ def test_errors_read_well() -> None:
     assert str(failure("\n nope")) == "Variable not found: nope (main:2:2)"
 
 
+def panicking_engine() -> rhai.Engine:
+    """Its ``m::panic`` panics in Rust: PyO3 gives a panic of other Rust code back as the panic it was."""
+
+    def fail() -> None:
+        raise ValueError
+
+    def panic() -> None:
+        # PyO3 makes the class when it first looks at an exception, which `fail` has it do; there is no other way to it.
+        raise next(each for each in BaseException.__subclasses__() if each.__name__ == "PanicException")("on purpose")
+
+    module = rhai.Module("m")
+    module.fn(fail)
+    module.fn(panic)
+    engine = rhai.Engine(modules=[module])
+    engine.compile("try { m::fail() } catch {}").run()
+    return engine
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "m::panic()",
+        "try { m::panic() } catch { 1 }",
+        "fn f(x) { m::panic() } f(1)",
+        "[1].map(|x| m::panic())",
+        "[2, 1].sort(|a, b| m::panic())",
+    ],
+)
+def test_a_panic_is_an_internal_error_and_nobody_else_notices(source: str) -> None:
+    engine = panicking_engine()
+    healthy = engine.compile("let a = []; for i in 0..100 { a.push(i); } a.len()")
+    with pytest.raises(rhai.RhaiInternalError, match="on purpose") as caught:
+        engine.compile(source, name="main").run()
+    assert (caught.value.kind, caught.value.source) == ("Panic", "main")
+    assert caught.value.stats is not None
+    assert caught.value.stats.leaked_bytes == 0
+    assert healthy.run() == 100
+    assert engine.compile("40 + 2").run() == 42
+    assert rhai.Engine().compile("40 + 2").run() == 42
+
+
 def test_errors_travel_even_when_what_they_carry_does_not() -> None:
     class Stubborn(Exception):
         def __reduce__(self) -> Any:

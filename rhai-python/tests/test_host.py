@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Optional, TypedDict, Union
 
 import pytest
 import rhai
@@ -17,6 +17,10 @@ class Counter:
 
 class Loud(Counter):
     pass
+
+
+class Options(TypedDict, total=False):
+    deep: bool
 
 
 def counter_type() -> rhai.HostType[Counter]:
@@ -106,6 +110,15 @@ def tools() -> rhai.Module:
     def many(a: int, b: str, c: bool, d: int, e: Any) -> str:
         return f"{a}{b}{c}{d}{e}"
 
+    @module.fn
+    def size(data: str | bytes, options: Options | None = None) -> str:
+        return f"{type(data).__name__} {len(data)} {options}"
+
+    @module.fn
+    def either(number: Union[int, float], plain: Optional[float] = None) -> str:  # noqa: UP045, PYI041
+        # Spelt the old way, which counts too. To a script an int is no float: each is handed over as it is.
+        return f"{number!r} {plain!r}"
+
     module.const("LIMIT", 7)
     module.const("TABLE", {"x": [1, 2]})
     inner = module.submodule("deep")
@@ -143,6 +156,12 @@ def run(source: str, **options: Any) -> Any:
         ("fn inc(x) { x + 1 } tools::twice(inc, 0)", 2),
         ("tools::echo(|x| x + 1).call(2)", 3),
         ('tools::many(1, "b", true, 4, [5])', "1bTrue4[5]"),
+        ('tools::size("abc")', "str 3 None"),
+        ("tools::size(blob(2))", "bytes 2 None"),
+        ("tools::size('a', #{deep: true})", "str 1 {'deep': True}"),
+        ('tools::size("", ())', "str 0 None"),
+        ("tools::either(1)", "1 None"),
+        ("tools::either(1.5, 2)", "1.5 2.0"),
     ],
 )
 def test_calls(source: str, expected: Any) -> None:
@@ -167,6 +186,20 @@ def test_views_arrive_as_plain_data() -> None:
 )
 def test_annotations_are_checked(source: str) -> None:
     with pytest.raises(rhai.RhaiTypeError, match="argument 1 of tools::"):
+        run(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("tools::size(1)", r"i64 \(expecting string or blob for argument 1 of tools::size\)"),
+        ("tools::size(())", r"\(\) \(expecting string or blob for argument 1"),
+        ('tools::size("a", [1])', r"array \(expecting map or \(\) for argument 2"),
+        ('tools::either("1")', r"string \(expecting i64 or f64 for argument 1"),
+    ],
+)
+def test_a_union_is_checked_too(source: str, message: str) -> None:
+    with pytest.raises(rhai.RhaiTypeError, match=message):
         run(source)
 
 

@@ -33,6 +33,8 @@ ENGINE = rhai.Engine()
         ("let a = []; for i in 0..20 { a = [a]; } json::stringify(a)", {"max_value_depth": 10}, rhai.RhaiLimitError, "value_depth"),
         ('json::parse("[[[[1]]]]")', {"max_value_depth": 3}, rhai.RhaiLimitError, "value_depth"),
         ('json::parse("[1,2,3]")', {"max_value_nodes": 3}, rhai.RhaiLimitError, "value_nodes"),
+        ("json::stringify([1, 2, 3])", {"max_string_bytes": 6}, rhai.RhaiLimitError, "string_bytes"),
+        ("json::pretty([[[1]]])", {"max_string_bytes": 12}, rhai.RhaiLimitError, "string_bytes"),
         ("let f = |f, n| f.call(f, n); f.call(f, 0)", {}, rhai.RhaiLimitError, "call_depth"),
     ],
 )  # fmt: skip
