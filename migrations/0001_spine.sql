@@ -117,7 +117,11 @@ create table outbox (
     is_dead_letter_handler boolean not null default false,
     dead_letter_id      uuid,
     root_execution_id   uuid not null,
+    parent_execution_id uuid,                     -- the run whose effect this row is
     trigger_depth       smallint not null default 0,
+    queue_id            integer,                  -- of a queued message
+    lane                integer not null default 0,   -- its queue when that runs only so many at once: claimed apart
+    queue_slot          smallint,                 -- which of them it is, while it is in flight
     worker_id           uuid,
     lease_until         timestamptz,              -- published: when the relay looks again; running: the hard deadline
     available_at        timestamptz not null default now(),
@@ -125,8 +129,10 @@ create table outbox (
     begun_at            timestamptz,
     payload_bytes       integer not null default 0,
 
-    constraint outbox_state_is_known check (state in (0, 1, 2)),   -- pending, published, running
-    constraint outbox_pending_holds_no_lease check (state <> 0 or (lease_until is null and worker_id is null)),
+    -- pending, published, running; held: of a queue that nobody consumes, until somebody does
+    constraint outbox_state_is_known check (state in (0, 1, 2, 3)),
+    constraint outbox_held_is_queued check (state <> 3 or queue_id is not null),
+    constraint outbox_pending_holds_no_lease check (state not in (0, 3) or (lease_until is null and worker_id is null)),
     constraint outbox_published_has_a_lease check (state <> 1 or (lease_until is not null and worker_id is null)),
     constraint outbox_running_has_worker_and_deadline check (state <> 2 or (lease_until is not null and worker_id is not null and attempt > 0)),
     constraint outbox_sync_has_a_reply check (is_sync = (reply_to is not null) and is_sync = (reply_deadline is not null)),
@@ -138,16 +144,20 @@ create table outbox (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0
 );
--- serves: claim, next_due, lanes (a lane is one app's sync or async rows)
-create index outbox_due on outbox (app_id, is_sync, available_at, seq) where state = 0;
+-- serves: claim, next_due, lanes (a lane is one app's sync or async rows, or a queue that runs only so many at once)
+create index outbox_due on outbox (app_id, is_sync, lane, available_at, seq) where state = 0;
 -- serves: the sweeps of publish leases and of run deadlines
-create index outbox_leased on outbox (lease_until) where state > 0;
+create index outbox_leased on outbox (lease_until) where state in (1, 2);
+-- serves: what waits in a queue; a queue that gets a consumer, or loses it
+create index outbox_of_queue on outbox (queue_id) where queue_id is not null;
+-- keeps: no more messages of a queue in flight than its concurrency, whatever relays do at once
+create unique index outbox_queue_slots on outbox (queue_id, queue_slot) where state in (1, 2) and queue_slot is not null;
 -- serves: handing back what a worker process held; the sweep of dead workers
 create index outbox_of_worker on outbox (worker_id) where state = 2;
--- serves: "is there an earlier message with this key?"
+-- serves: "is there an earlier message with this key?" (a key belongs to its queue)
 create index outbox_ordered on outbox (app_id, order_key, seq) where order_key is not null;
 -- keeps: one message of a key in flight at a time, whatever relays do at once
-create unique index outbox_one_in_flight_per_key on outbox (app_id, order_key) where state > 0 and order_key is not null;
+create unique index outbox_one_in_flight_per_key on outbox (app_id, order_key, queue_id) nulls not distinct where state in (1, 2) and order_key is not null;
 -- serves: the sweep of sync rows nobody can answer any more
 create index outbox_reply_deadline on outbox (reply_deadline) where is_sync;
 
@@ -191,6 +201,7 @@ create table executions (
     attempts           smallint not null,
     is_sync            boolean not null,
     root_execution_id  uuid not null,
+    parent_execution_id uuid,
     trigger_depth      smallint not null,
     worker_id          uuid,
     accepted_at        timestamptz not null,
@@ -267,7 +278,9 @@ create table dead_letters (
     last_error         bytea not null,
     attempts           smallint not null,
     root_execution_id  uuid not null,
+    parent_execution_id uuid,
     trigger_depth      smallint not null,
+    queue_id           integer,
     order_key          text,
     max_attempts       smallint not null,
     backoff            text not null,

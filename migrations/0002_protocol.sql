@@ -30,7 +30,8 @@ $$;
 create type run_end as (
     id uuid, token bigint, outcome text, reason text, result_kind text, http_status smallint, run_us bigint,
     operations bigint, delay_ms bigint, version integer,
-    first_byte integer, result_bytes integer, headers_bytes integer, error_bytes integer, logs_bytes integer
+    first_byte integer, result_bytes integer, headers_bytes integer, error_bytes integer, logs_bytes integer,
+    is_handler boolean                            -- of a dead letter
 );
 
 -- The runs of a batch with their slices cut out. Inlined into the statements that use it, which pay for what they name.
@@ -102,10 +103,13 @@ end
 $$;
 
 -- Writes the dead letters of the runs that end as such, before their rows go. A letter is complete in itself: event,
--- every attempt's error and log tail are copied, for they outlive their day's partition in it.
-create function write_dead_letters(p_runs run_end[], p_data bytea) returns void
+-- every attempt's error and log tail are copied, for they outlive their day's partition in it. Then the scripts that
+-- handle them are due, in the same transaction. Returns how many of those.
+create function write_dead_letters(p_runs run_end[], p_data bytea) returns integer
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
+declare
+    v_letters uuid[];
 begin
     with dying as materialized (
         select o.*, r.outcome, r.reason, r.error, r.logs, r.run_us, coalesce(r.version, o.script_version) as version
@@ -115,38 +119,47 @@ begin
           and final_status(r.outcome, o.is_sync, o.is_dead_letter_handler, false) = 'dead'
     ), died as (
         insert into dead_letters (id, app_id, script_id, script_version, source, trigger_id, principal_id, reason, event, body,
-                                  last_error, attempts, root_execution_id, trigger_depth, order_key, max_attempts, backoff,
-                                  backoff_base_ms, backoff_max_ms, backoff_jitter_pct, accepted_at)
+                                  last_error, attempts, root_execution_id, parent_execution_id, trigger_depth, queue_id,
+                                  order_key, max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct, accepted_at)
         select d.id, d.app_id, d.script_id, d.version, d.source, d.trigger_id, d.principal_id,
                case d.outcome when 'failed' then 'retries_exhausted' when 'crashed' then 'worker_crash'
                               when 'lost' then 'worker_lost' else coalesce(d.reason, 'not_retryable') end,
-               p.event, p.body, d.error, d.attempt, d.root_execution_id, d.trigger_depth, d.order_key, d.max_attempts, d.backoff,
-               d.backoff_base_ms, d.backoff_max_ms, d.backoff_jitter_pct, d.accepted_at
+               p.event, p.body, d.error, d.attempt, d.root_execution_id, d.parent_execution_id, d.trigger_depth, d.queue_id,
+               d.order_key, d.max_attempts, d.backoff, d.backoff_base_ms, d.backoff_max_ms, d.backoff_jitter_pct, d.accepted_at
         from dying d
         cross join lateral (select event, body from payloads p where p.id = d.id and p.day = d.payload_day limit 1) p
+        returning id
+    ), remembered as (
+        insert into dead_letter_attempts (dead_letter_id, attempt, started_at, finished_at, error, logs)
+        select a.execution_id, a.attempt, a.started_at, a.finished_at, a.error,
+               (select l.lines from execution_logs l where l.execution_id = a.execution_id and l.attempt = a.attempt limit 1)
+        from dying d
+        cross join lateral (select * from attempts a where a.execution_id = d.id order by a.attempt limit 10000) a
+        union all
+        select d.id, d.attempt, coalesce(now() - d.run_us * interval '1 us', d.begun_at), now(), d.error, d.logs from dying d
     )
-    insert into dead_letter_attempts (dead_letter_id, attempt, started_at, finished_at, error, logs)
-    select a.execution_id, a.attempt, a.started_at, a.finished_at, a.error,
-           (select l.lines from execution_logs l where l.execution_id = a.execution_id and l.attempt = a.attempt limit 1)
-    from dying d
-    cross join lateral (select * from attempts a where a.execution_id = d.id order by a.attempt limit 10000) a
-    union all
-    select d.id, d.attempt, coalesce(now() - d.run_us * interval '1 us', d.begun_at), now(), d.error, d.logs from dying d;
+    select array_agg(id) into v_letters from died;
+    return case when v_letters is null then 0 else write_handlers(v_letters) end;
 end
 $$;
 
--- Settles runs, many in one call. No row matched means the lease is lost and the run's effects are discarded. Results,
+-- Settles runs without effects, many in one call; see commit_executions_v1 for the others. No row matched means the lease is lost and the run's effects are discarded. Results,
 -- errors and logs are bytea: a completion must never fail for what a script wrote. Runs that simply completed take one
 -- statement; what the others leave behind has functions of its own, called when there are any.
 --
--- verdict: done, dead, retried, handed_back; already (this very token had committed: the COMMIT's answer was lost);
---          lost (somebody else owns the row, or it was cancelled).
+-- verdict:    done, dead, retried, handed_back; already (this very token had committed: the COMMIT's answer was lost);
+--             lost (somebody else owns the row, or it was cancelled).
+-- freed_slot: another row may be waiting for this one's order key or place in its queue.
+-- fired:      rows were written that the relay should look at.
 create function complete_executions_v1(p_runs run_end[], p_data bytea)
-returns table (id uuid, verdict text, reply_to text, is_abandoned boolean, freed_order_slot boolean)
+returns table (id uuid, verdict text, reply_to text, is_abandoned boolean, freed_slot boolean, fired boolean)
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
     v_put_back uuid[] := '{}';
+    v_handlers integer := 0;
+    v_handled uuid[];
+    v_succeeded uuid[];
 begin
     -- Locked in a statement of its own, so that the next one begins after the locks are ours: a row that somebody changed
     -- while we waited for it (web, when its client leaves) has a new version, which the waiting statement locks but
@@ -163,7 +176,14 @@ begin
     end if;
     if exists (select from unnest(p_runs) r where r.outcome <> 'completed') then
         v_put_back := put_back_runs(p_runs, p_data);
-        perform write_dead_letters(p_runs, p_data);
+        v_handlers := write_dead_letters(p_runs, p_data);
+    end if;
+    if exists (select from unnest(p_runs) r where r.is_handler or r.outcome <> 'completed') then
+        select array_agg(o.dead_letter_id), coalesce(array_agg(o.dead_letter_id) filter (where r.outcome = 'completed'), '{}')
+        into v_handled, v_succeeded
+        from unnest(p_runs) r
+        cross join lateral (select o.dead_letter_id from outbox o where o.id = r.id and o.token = r.token limit 1) o
+        where o.dead_letter_id is not null;
     end if;
 
     return query
@@ -179,11 +199,11 @@ begin
                   r.version, o.is_sync and o.reply_deadline < now() as is_late
     ), recorded as (
         insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts,
-                                is_sync, root_execution_id, trigger_depth, worker_id, accepted_at, started_at, run_us, operations,
-                                result_kind, result, http_status, http_headers, error)
+                                is_sync, root_execution_id, parent_execution_id, trigger_depth, worker_id, accepted_at, started_at,
+                                run_us, operations, result_kind, result, http_status, http_headers, error)
         select e.id, e.app_id, e.script_id, coalesce(e.version, e.script_version), e.source, e.trigger_id, e.principal_id,
                final_status(e.outcome, e.is_sync, e.is_dead_letter_handler, e.is_late), e.token, e.attempt, e.is_sync,
-               e.root_execution_id, e.trigger_depth, e.worker_id, e.accepted_at,
+               e.root_execution_id, e.parent_execution_id, e.trigger_depth, e.worker_id, e.accepted_at,
                coalesce(now() - e.run_us * interval '1 us', e.begun_at), e.run_us, e.operations, e.result_kind, e.result,
                e.http_status, e.http_headers, e.error
         from ended e
@@ -200,8 +220,35 @@ begin
                 else 'lost' end,
            e.reply_to,
            coalesce(e.is_late, false),
-           coalesce(e.order_key is not null, false)
+           -- A row that only goes back keeps its key but not its slot.
+           coalesce(e.order_key is not null or e.queue_slot is not null, r.id = any(v_put_back)),
+           v_handlers > 0
     from runs r left join ended e on e.id = r.id;
+
+    if v_handled is not null then
+        perform resolve_handled(v_handled, v_succeeded);
+    end if;
+end
+$$;
+
+-- Records how rows ended that were deleted without a run of theirs: cancelled, withdrawn, never begun in time. The record
+-- gets a token of its own: with the row's, a completion that comes later would take it for its own. Letters whose last
+-- handler is among them are resolved.
+create function record_unrun(p_rows outbox[], p_status text, p_error bytea) returns integer language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_handled uuid[];
+begin
+    insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts, is_sync,
+                            root_execution_id, parent_execution_id, trigger_depth, worker_id, accepted_at, started_at, error)
+    select o.id, o.app_id, o.script_id, o.script_version, o.source, o.trigger_id, o.principal_id, p_status, new_token(), o.attempt,
+           o.is_sync, o.root_execution_id, o.parent_execution_id, o.trigger_depth, o.worker_id, o.accepted_at, o.begun_at, p_error
+    from unnest(p_rows) o;
+    v_handled := array(select o.dead_letter_id from unnest(p_rows) o where o.dead_letter_id is not null);
+    if v_handled <> '{}' then
+        perform resolve_handled(v_handled, '{}');
+    end if;
+    return coalesce(cardinality(p_rows), 0);
 end
 $$;
 

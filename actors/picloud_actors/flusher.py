@@ -170,7 +170,7 @@ class Flusher(threading.Thread):
         unheard: list[UUID] = []
         try:
             unheard = self._answer(batch, verdicts)
-            if any(v.verdict in ("retried", "handed_back") or v.freed_order_slot for v in verdicts.values()):
+            if any(v.verdict in ("retried", "handed_back") or v.freed_slot or v.fired for v in verdicts.values()):
                 self._wake_script(keys=[broker.WAKE_LIST])
             self._report_times(batch)
         except broker.OUTAGES as error:

@@ -145,7 +145,7 @@ async def remove_app(connection: Connection, name: str) -> RemovedApp:
     app = await lock_app(connection, name)
     cancelled = await fetch_rows(connection, _SQL.cancel_rows_of_app, {"app_id": app.id})
     await connection.execute(_SQL.delete_app, {"app_id": app.id})
-    return RemovedApp(name, len(cancelled))
+    return RemovedApp(name, cancelled[0].count if cancelled else 0)
 
 
 # Domains

@@ -226,6 +226,7 @@ class Settlement(msgspec.Struct, frozen=True):
     operations: int | None = None
     delay_ms: int | None = None
     version: int | None = None
+    is_handler: bool = False
 
     def size_bytes(self) -> int:
         return sum(len(part) for part in (self.result, self.error, self.logs, self.http_headers) if part)
@@ -238,7 +239,8 @@ class Settled(msgspec.Struct, frozen=True):
     verdict: Verdict
     reply_to: str | None
     is_abandoned: bool
-    freed_order_slot: bool
+    freed_slot: bool
+    fired: bool
 
 
 def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag: bool = False) -> list[Settled]:
@@ -256,7 +258,7 @@ def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag:
         first_byte += each.size_bytes()
     parameters = {"runs": record_array(runs), "data": b"".join(data), "may_lag": may_lag}
     settled = fetch(connection, _SQL.complete, parameters)
-    return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_order_slot) for row in settled]
+    return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_slot, row.fired) for row in settled]
 
 
 def _run_end(settlement: Settlement, first_byte: int) -> tuple[object, ...]:
@@ -277,6 +279,7 @@ def _run_end(settlement: Settlement, first_byte: int) -> tuple[object, ...]:
         _length(settlement.http_headers),
         _length(settlement.error),
         _length(settlement.logs),
+        settlement.is_handler,
     )
 
 

@@ -1,9 +1,10 @@
 """Puts claimed rows into messages: several quick rows share one when the backlog is deep.
 
 The cost of a run is per message and per round trip, hardly ever PostgreSQL's or
-the script's. Sync rows, ordered rows and suspects travel alone: the first must
-not wait behind others, the second keep their order whatever a batch does, the
-third must not run beside anything. Nothing here does I/O.
+the script's. Sync rows, restricted rows (of an order key or a limited queue) and
+suspects travel alone: the first must not wait behind others, the second keep
+their order and number whatever a batch does, the third must not run beside
+anything. Nothing here does I/O.
 """
 
 from __future__ import annotations

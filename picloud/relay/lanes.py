@@ -1,6 +1,8 @@
 """Which rows a claim looks at: lanes, their floors, and the order in which they are served.
 
-A lane is one app's sync or async rows. The *floor* is a time below which the
+A lane is one app's sync or async rows, or one queue that runs only so many
+messages at once (it must not stand in the way of the app's other rows while
+it is busy). The *floor* is a time below which the
 lane holds nothing pending: a claim that starts there never walks over the dead
 index entries of rows that have left (19 ms become 0.4 ms under a long snapshot).
 Floors live in memory only; a lane that is not known is found by discovery.
@@ -20,10 +22,11 @@ LONGEST_INSERT = dt.timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Lane:
-    """One app's sync (served first) or async rows."""
+    """One app's sync (served first) or async rows, or those of one limited queue of the app."""
 
     app_id: int
     is_sync: bool
+    queue_id: int = 0
 
 
 @dataclass(slots=True)

@@ -164,14 +164,14 @@ class Relay:
             "share": self._lanes.share(limit),
             "bytes": MOST_PAYLOAD_BYTES,
             "lease": PUBLISH_LEASE,
-            "with_ordered": True,
+            "with_restricted": True,
         }
         try:
             rows = fetch(connection, _SQL.claim, parameters)
         except psycopg.errors.UniqueViolation:
-            # Another relay put an earlier-written message of the same key in flight between
-            # our look and our claim; the index refused the second. Without ordered rows now.
-            rows = fetch(connection, _SQL.claim, parameters | {"with_ordered": False})
+            # Another relay put a message of the same key, or in the same slot of a queue, in flight
+            # between our look and our claim; the index refused the second. Without such rows now.
+            rows = fetch(connection, _SQL.claim, parameters | {"with_restricted": False})
         self._raise_floors(rows)
         return sorted(rows, key=lambda row: (row.available_at, row.seq))
 
@@ -179,7 +179,7 @@ class Relay:
         started = self._clock()
         rows = fetch(connection, _SQL.lanes, {})
         if rows:
-            self._lanes.discovered([(Lane(r.app_id, r.is_sync), r.available_at) for r in rows], rows[0].now)
+            self._lanes.discovered([(Lane(r.app_id, r.is_sync, r.lane), r.available_at) for r in rows], rows[0].now)
         else:
             self._lanes.discovered([], dt.datetime.now(dt.UTC))
         finished = self._clock()
@@ -190,17 +190,18 @@ class Relay:
         return {
             "app_ids": [lane.app_id for lane in lanes],
             "is_sync": [lane.is_sync for lane in lanes],
+            "lanes": [lane.queue_id for lane in lanes],
             "floors": [self._lanes.floors[lane] for lane in lanes],
         }
 
     def _raise_floors(self, rows: list[Any]) -> None:
         newest: dict[Lane, dt.datetime] = {}
         for row in rows:
-            # An ordered lane may have left earlier rows behind, waiting for their turn.
-            lane = Lane(row.app_id, row.is_sync)
+            # A lane with restricted rows may have left earlier ones behind, waiting for their turn.
+            lane = Lane(row.app_id, row.is_sync, row.lane)
             newest[lane] = max(newest.get(lane, row.available_at), row.available_at)
-        ordered = {Lane(row.app_id, row.is_sync) for row in rows if row.is_ordered}
-        self._lanes.claimed({lane: at for lane, at in newest.items() if lane not in ordered})
+        restricted = {Lane(row.app_id, row.is_sync, row.lane) for row in rows if row.is_restricted}
+        self._lanes.claimed({lane: at for lane, at in newest.items() if lane not in restricted})
 
     def _publish(self, connection: Connection[Any], rows: list[Any], *, backlog_is_deep: bool) -> None:
         failpoint("relay.claimed")
@@ -264,6 +265,6 @@ def _claimed(row: Any) -> ClaimedRow:
         token=row.token,
         script_id=row.script_id,
         is_sync=row.is_sync,
-        travels_alone=row.is_sync or row.is_ordered or row.is_suspect,
+        travels_alone=row.is_sync or row.is_restricted or row.is_suspect,
         payload_bytes=row.payload_bytes,
     )

@@ -83,7 +83,8 @@ def sweep_published(connection: Connection[Any], publisher: Publisher) -> None:
 
 def sweep_unanswerable(connection: Connection[Any]) -> int:
     """Settle sync rows that nobody began in time; their callers have been answered."""
-    return len(connection.execute(_SQL.unanswerable, {"limit": _BATCH, "error": _UNANSWERED_ERROR}).fetchall())
+    row = connection.execute(_SQL.unanswerable, {"limit": _BATCH, "error": _UNANSWERED_ERROR}).fetchone()
+    return row[0] if row else 0
 
 
 def sweep_workers(connection: Connection[Any], publisher: Publisher) -> None:

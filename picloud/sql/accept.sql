@@ -24,14 +24,11 @@ where app_id = %(app_id)s and key = %(key)s and execution_id = %(execution_id)s
 -- name: withdraw_sync
 -- A sync row that could not be published: its caller is answered 503, so it must not run later.
 with gone as (
-    delete from outbox where id = any(%(ids)s) and state = 1 and is_sync returning *
+    delete from outbox o where o.id = any(%(ids)s) and o.state = 1 and o.is_sync returning o
+), recorded as materialized (
+    select record_unrun(array_agg(o), 'failed', %(error)s) from gone
 )
-insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts,
-                        is_sync, root_execution_id, trigger_depth, accepted_at, error)
-select id, app_id, script_id, script_version, source, trigger_id, principal_id, 'failed', token, attempt,
-       is_sync, root_execution_id, trigger_depth, accepted_at, %(error)s
-from gone
-returning id
+select (gone.o).id from gone, recorded
 
 -- name: give_up_waiting
 -- The client of a sync run has left: its completion will be recorded as abandoned.

@@ -49,14 +49,9 @@ lock table outbox in share row exclusive mode
 -- name: cancel_rows_of_app
 -- The rows of an app that is removed end as cancelled, so that the books balance.
 with gone as (
-    delete from outbox where app_id = %(app_id)s returning *
+    delete from outbox o where o.app_id = %(app_id)s returning o
 )
-insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts, is_sync,
-                        root_execution_id, trigger_depth, worker_id, accepted_at, started_at)
-select id, app_id, script_id, script_version, source, trigger_id, principal_id, 'cancelled', new_token(), attempt, is_sync,
-       root_execution_id, trigger_depth, worker_id, accepted_at, begun_at
-from gone
-returning id
+select record_unrun(array_agg(o), 'cancelled', null) as count from gone having count(*) > 0
 
 -- name: delete_app
 -- Scripts, routes, domains and dead letters go with it; executions stay until they are too old.

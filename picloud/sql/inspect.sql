@@ -148,21 +148,15 @@ limit %(limit)s
 select p.event, p.body from outbox o join payloads p on p.id = o.id and p.day = o.payload_day where o.id = %(id)s
 
 -- name: cancel
--- One row, in any state, ends as cancelled. The record gets a token of its own: with the row's, a completion that
--- comes later would take it for its own.
+-- One row, in any state, ends as cancelled.
 with gone as (
-    delete from outbox
-    where id = %(id)s and (%(app_id)s::int is null or app_id = %(app_id)s)
-    returning *
-), recorded as (
-    insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts,
-                            is_sync, root_execution_id, trigger_depth, worker_id, accepted_at, started_at, error)
-    select id, app_id, script_id, script_version, source, trigger_id, principal_id, 'cancelled', new_token(), attempt,
-           is_sync, root_execution_id, trigger_depth, worker_id, accepted_at, begun_at, %(error)s
-    from gone
-    returning id
+    delete from outbox o
+    where o.id = %(id)s and (%(app_id)s::int is null or o.app_id = %(app_id)s)
+    returning o
+), recorded as materialized (
+    select record_unrun(array_agg(o), 'cancelled', %(error)s) from gone
 )
-select gone.id, gone.reply_to, gone.state from gone join recorded using (id)
+select (gone.o).id, (gone.o).reply_to, (gone.o).state from gone, recorded
 
 -- name: queues
 -- What waits, per app and source. Pending rows that have run before are retrying.
@@ -234,7 +228,7 @@ select (select count(*) from apps) as apps,
        (select count(*) from scripts where deleted_at is null) as scripts,
        (select count(*) from routes) as routes,
        (select count(*) from dead_letters where resolution = 'unresolved') as unresolved_dead_letters,
-       (select count(*) from outbox where state < 2) as pending,
+       (select count(*) from outbox where state <> 2) as pending,
        (select count(*) from outbox where state = 2) as running,
        pg_database_size(current_database()) as database_bytes,
        current_setting('server_version') as postgresql_version,

@@ -1,16 +1,17 @@
 -- The relay: what is due, what may be published, what has to be taken back.
 
 -- name: lanes
--- A lane is one app's sync or async rows. Loose index scan over outbox_due: one probe a lane, however deep it is.
-with recursive lane as (
-    (select app_id, is_sync, available_at from outbox where state = 0 order by app_id, is_sync, available_at limit 1)
+-- A lane is one app's sync or async rows, or one queue that runs only so many messages at once. Loose index scan over
+-- outbox_due: one probe a lane, however deep it is.
+with recursive found as (
+    (select app_id, is_sync, lane, available_at from outbox where state = 0 order by app_id, is_sync, lane, available_at limit 1)
     union all
-    select n.* from lane l cross join lateral (
-        select app_id, is_sync, available_at from outbox o
-        where o.state = 0 and (o.app_id, o.is_sync) > (l.app_id, l.is_sync)
-        order by app_id, is_sync, available_at limit 1) n
+    select n.* from found l cross join lateral (
+        select app_id, is_sync, lane, available_at from outbox o
+        where o.state = 0 and (o.app_id, o.is_sync, o.lane) > (l.app_id, l.is_sync, l.lane)
+        order by app_id, is_sync, lane, available_at limit 1) n
 )
-select app_id, is_sync, available_at, now() as now from lane
+select app_id, is_sync, lane, available_at, now() as now from found
 
 -- name: capacity
 -- What the workers can take, and what is on its way to them. One notion of capacity for sync and async rows.
@@ -26,42 +27,55 @@ select (select count(*) from outbox where state = 1) as published,
 -- The floor keeps the scan off the dead entries of rows that have left (0.4 ms instead of 19 ms under 300,000 of them).
 -- pick is MATERIALIZED: inlined, the planner may re-run it and lock more rows than the limit (PostgreSQL bug 15715).
 -- The update finds its rows by ctid: they are locked, and no statistics can turn that into a walk over the table.
--- A row with an order key waits for every earlier row of its key and for any that is in flight.
-with pick as materialized (
-    select j.row_at, sum(j.payload_bytes) over (order by l.position, j.available_at, j.seq) - j.payload_bytes as bytes_before,
-           row_number() over (order by l.position, j.available_at, j.seq) as place
-    from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(floors)s::timestamptz[]) with ordinality
-         as l (app_id, is_sync, floor, position)
+-- A row with an order key waits for every earlier row of its key and for any that is in flight. A row of a limited queue
+-- takes one of the free slots of the queue; both promises are kept by unique indexes when two relays claim at once.
+with lanes as (
+    select l.*, case when l.lane <> 0 then array(
+               select generate_series(1, (select t.concurrency from queue_triggers t where t.queue_id = l.lane))
+               except select u.queue_slot from outbox u where u.queue_id = l.lane and u.state in (1, 2)) end as free_slots
+    from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(lanes)s::int[], %(floors)s::timestamptz[]) with ordinality
+         as l (app_id, is_sync, lane, floor, position)
     join apps a on a.id = l.app_id and a.paused_at is null
+    where l.lane = 0 or %(with_restricted)s
+), pick as materialized (
+    select j.row_at, sum(j.payload_bytes) over (order by l.position, j.available_at, j.seq) - j.payload_bytes as bytes_before,
+           row_number() over (order by l.position, j.available_at, j.seq) as place,
+           l.free_slots[row_number() over (partition by l.position order by j.available_at, j.seq)] as slot
+    from lanes l
     cross join lateral (
         select o.ctid as row_at, o.payload_bytes, o.available_at, o.seq from outbox o
-        where o.state = 0 and o.app_id = l.app_id and o.is_sync = l.is_sync and o.available_at >= l.floor
-          and o.available_at <= now() and (o.reply_deadline is null or o.reply_deadline > now())
-          and (o.order_key is null or (%(with_ordered)s and not exists (
+        where o.state = 0 and o.app_id = l.app_id and o.is_sync = l.is_sync and o.lane = l.lane
+          and o.available_at >= l.floor and o.available_at <= now()
+          and (o.reply_deadline is null or o.reply_deadline > now())
+          and (o.order_key is null or (%(with_restricted)s and not exists (
                 select from outbox e
-                where e.app_id = o.app_id and e.order_key = o.order_key and e.id <> o.id and (e.state > 0 or e.seq < o.seq))))
+                where e.app_id = o.app_id and e.order_key = o.order_key and e.queue_id is not distinct from o.queue_id
+                  and e.id <> o.id and (e.state in (1, 2) or e.seq < o.seq))))
         order by o.available_at, o.seq
-        limit %(share)s
+        limit least(%(share)s, cardinality(l.free_slots))
         for update skip locked
     ) j
 )
 update outbox o
-set state = 1, token = new_token(), lease_until = now() + %(lease)s::interval
+set state = 1, token = new_token(), lease_until = now() + %(lease)s::interval, queue_slot = pick.slot
 from pick
 where o.ctid = pick.row_at and pick.place <= %(limit)s and (pick.bytes_before < %(bytes)s or pick.place = 1)
-returning o.id, o.token, o.app_id, o.script_id, o.is_sync, o.is_suspect, o.order_key is not null as is_ordered,
+returning o.id, o.token, o.app_id, o.script_id, o.is_sync, o.lane, o.is_suspect,
+          o.order_key is not null or o.queue_slot is not null as is_restricted,
           o.payload_bytes, o.available_at, o.seq, set_config('synchronous_commit', 'off', true) as commit_mode
 
 -- name: next_event
 -- When something falls due next: a pending row of the lanes given, or a lease.
 select least(
-    (select min(x.available_at) from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(floors)s::timestamptz[])
-            as l (app_id, is_sync, floor)
+    (select min(x.available_at)
+     from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(lanes)s::int[], %(floors)s::timestamptz[])
+          as l (app_id, is_sync, lane, floor)
      join apps a on a.id = l.app_id and a.paused_at is null
      cross join lateral (select available_at from outbox o
-        where o.state = 0 and o.app_id = l.app_id and o.is_sync = l.is_sync and o.available_at >= l.floor
+        where o.state = 0 and o.app_id = l.app_id and o.is_sync = l.is_sync and o.lane = l.lane and o.available_at >= l.floor
         order by o.available_at limit 1) x),
-    (select min(lease_until) from outbox where state > 0),
+    (select min(lease_until) from outbox where state in (1, 2)),
+    (select min(next_at) from cron_triggers where is_on),
     (select min(reply_deadline) from outbox where is_sync)
 ) as at, now() as now
 
@@ -74,7 +88,8 @@ where o.id = x.id and o.token = x.token and o.state = 1
 
 -- name: published
 -- What a starting relay publishes again under the tokens it has: a duplicate dies at begin.
-select id, token, app_id, script_id, is_sync, is_suspect, order_key is not null as is_ordered, payload_bytes, available_at, seq
+select id, token, app_id, script_id, is_sync, lane, is_suspect,
+       order_key is not null or queue_slot is not null as is_restricted, payload_bytes, available_at, seq
 from outbox where state = 1 order by available_at, seq limit %(limit)s
 
 -- name: reset_published
@@ -113,17 +128,12 @@ order by o.lease_until limit %(limit)s for update skip locked
 -- name: unanswerable
 -- Sync rows that were not begun before their caller was answered 504: settled as failed, never run.
 with picked as materialized (
-    select id from outbox where is_sync and state < 2 and reply_deadline < now()
+    select id from outbox where is_sync and state in (0, 1) and reply_deadline < now()
     order by reply_deadline limit %(limit)s for update skip locked
 ), gone as (
-    delete from outbox o using picked where o.id = picked.id returning o.*
+    delete from outbox o using picked where o.id = picked.id returning o
 )
-insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts, is_sync,
-                        root_execution_id, trigger_depth, accepted_at, error)
-select id, app_id, script_id, script_version, source, trigger_id, principal_id, 'failed', token, attempt, is_sync,
-       root_execution_id, trigger_depth, accepted_at, %(error)s
-from gone
-returning id
+select record_unrun(array_agg(o), 'failed', %(error)s) as count from gone having count(*) > 0
 
 -- name: forget_dead_workers
 -- Processes that never said goodbye and hold nothing.

@@ -74,20 +74,22 @@ class Stage:
         limit: int = 100,
         share: int = 100,
         most_bytes: int = 1 << 22,
-        with_ordered: bool = True,
+        with_restricted: bool = True,
         is_sync: bool = False,
+        lane: int = 0,
     ) -> list[Any]:
         """Claim rows of ``apps`` (ours by default), in the order a relay publishes them."""
         app_ids = list(apps) or [self.app.id]
         parameters = {
             "app_ids": app_ids,
             "is_sync": [is_sync] * len(app_ids),
+            "lanes": [lane] * len(app_ids),
             "floors": [floor] * len(app_ids),
             "limit": limit,
             "share": share,
             "bytes": most_bytes,
             "lease": PUBLISH_LEASE,
-            "with_ordered": with_ordered,
+            "with_restricted": with_restricted,
         }
         with self.db.cursor(row_factory=namedtuple_row) as cursor:
             cursor.execute(_RELAY.claim, parameters)

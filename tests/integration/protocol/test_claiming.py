@@ -91,7 +91,7 @@ def test_a_message_waits_for_every_earlier_one_of_its_key(stage: Stage) -> None:
 def test_a_claim_that_leaves_out_ordered_rows_takes_the_others(stage: Stage) -> None:
     stage.accepted(order_key="a")
     (free,) = stage.accepted()
-    assert [row.id for row in stage.claim(with_ordered=False)] == [free]
+    assert [row.id for row in stage.claim(with_restricted=False)] == [free]
 
 
 def test_two_messages_of_one_key_are_never_in_flight_whatever_anybody_does(stage: Stage) -> None:

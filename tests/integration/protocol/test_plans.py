@@ -27,8 +27,8 @@ _RELAY = Queries("relay")
 _DEAD_ROWS = 100_000
 _LIVE_ROWS = 64
 _HISTORY_ROWS = 20_000
-#: A statement over 64 rows may look at a few entries for each of them, never at the whole table.
-_MOST_ENTRIES_A_ROW = 20
+#: A statement over 64 rows may look at a few entries for each of them and each probe, never at the whole table.
+_MOST_ENTRIES_A_ROW = 30
 
 
 @dataclass(frozen=True, slots=True)
