@@ -162,6 +162,8 @@ def read_wanted(app_name: str, manifest: Mapping[str, Any], files: Mapping[str, 
         raise InvalidInputError(f"files: {strangers[0]!r} is not a script; only *{SCRIPT_SUFFIX} files are deployed")
     if parsed.app != app_name:
         raise ManifestError(f"picloud.toml: app.name: is {parsed.app!r}, but the request deploys {app_name!r}")
+    if parsed.triggers or parsed.queues:
+        raise ManifestError("picloud.toml: a trigger or queue cannot be deployed yet", code="triggers_not_supported")
     return Wanted(
         app_name,
         {draft.name: draft for draft in _drafts(parsed, files)},

@@ -8,10 +8,11 @@ message``, with line and column when the manifest was read from text.
 * ``entries``: the manifest as data
 * ``names``: what names, files and paths may look like
 * ``reading``: from TOML or JSON to a ``Manifest``
+* ``scripts``, ``triggers``: the tables of that name
 * ``tables``: handing out checked values, collecting what is wrong, and where it stands
 """
 
-from picloud.manifest.entries import DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
+from picloud.manifest.entries import DispatchMode, Manifest, QueueEntry, RouteEntry, ScriptEntry, TriggerEntry
 from picloud.manifest.names import (
     METHODS,
     SCRIPT_SUFFIX,
@@ -31,6 +32,7 @@ __all__ = [
     "DispatchMode",
     "Manifest",
     "Problem",
+    "QueueEntry",
     "RouteEntry",
     "ScriptEntry",
     "TriggerEntry",

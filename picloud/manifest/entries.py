@@ -1,4 +1,4 @@
-"""The manifest as data: an app, its scripts and routes."""
+"""The manifest as data: an app, its scripts, routes, triggers and queues."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from picloud.manifest.names import SCRIPT_SUFFIX, script_name, wrong_file
 from picloud.manifest.tables import Problems
+from picloud.triggers import QueueTrigger, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DispatchMode = Literal["sync", "async"]
+DISPATCH_MODES: tuple[DispatchMode, ...] = ("sync", "async")
 
 WHOLE_LIMITS = (
     "max_operations",
@@ -56,10 +58,28 @@ class RouteEntry:
 
 @dataclass(frozen=True, slots=True)
 class TriggerEntry:
-    """One ``[[trigger]]`` as written; this release refuses every one of them."""
+    """One trigger, its name given or derived. The files are what the manifest names for the trigger's scripts.
 
-    kind: str
-    script: str
+    Attributes:
+        file: of ``trigger.script``.
+        failed_file: of the ``failed_script`` a dead-letter trigger may filter by.
+    """
+
+    trigger: Trigger
+    file: str
+    failed_file: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """The entry as JSON values, scripts by file."""
+        failed = {} if self.failed_file is None else {"failed_script": self.failed_file}
+        return self.trigger.to_data() | {"script": self.file} | failed
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One ``[[queue]]``: a queue that is there whether or not a trigger consumes it."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +87,19 @@ class Manifest:
     """An app as its manifest tells it."""
 
     app: str
-    #: Those with an entry of their own, then those that only a route names.
+    #: Those with an entry of their own, then those that only a route or a trigger names.
     scripts: tuple[ScriptEntry, ...] = ()
     routes: tuple[RouteEntry, ...] = ()
     triggers: tuple[TriggerEntry, ...] = ()
+    #: Those with an entry of their own; ``queue_names`` has those of triggers too.
+    queues: tuple[QueueEntry, ...] = ()
+
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """Every queue of the app once, in the order of names: those declared, and those a trigger consumes."""
+        details = [each.trigger.detail for each in self.triggers]
+        consumed = [detail.queue for detail in details if isinstance(detail, QueueTrigger)]
+        return tuple(sorted({*(queue.name for queue in self.queues), *consumed}))
 
     def to_data(self) -> dict[str, Any]:
         """The manifest as JSON values; ``parse_manifest`` makes the same manifest of them."""
@@ -81,6 +110,8 @@ class Manifest:
                 {"method": each.method, "path": each.path, "script": each.file, "dispatch_mode": each.dispatch_mode}
                 for each in self.routes
             ],
+            "trigger": [each.to_data() for each in self.triggers],
+            "queue": [{"name": each.name} for each in self.queues],
         }
 
     def scripts_of(self, files: Iterable[str], file: str = "picloud.toml") -> tuple[ScriptEntry, ...]:

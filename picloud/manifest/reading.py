@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from picloud.errors import ManifestError
-from picloud.manifest.entries import WHOLE_LIMITS, DispatchMode, Manifest, RouteEntry, ScriptEntry, TriggerEntry
-from picloud.manifest.names import METHODS, path_shape, script_name, wrong_app_name, wrong_file, wrong_path
-from picloud.manifest.names import wrong_script_name as wrong_name
+from picloud.manifest.entries import DISPATCH_MODES, DispatchMode, Manifest, RouteEntry, ScriptEntry
+from picloud.manifest.names import METHODS, path_shape, wrong_app_name, wrong_path
+from picloud.manifest.scripts import read_scripts, script_of
 from picloud.manifest.tables import Problem, Problems, Table, find_positions
+from picloud.manifest.triggers import read_queues, read_triggers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 FILE_NAME = "picloud.toml"
@@ -75,11 +76,12 @@ def _read(data: Mapping[str, Any], problems: Problems) -> Manifest:
     """What can be made of ``data``; only without problems it is a manifest."""
     top = Table(data, (), problems)
     app = _app(top)
-    scripts = _scripts(top)
+    scripts = read_scripts(top)
     routes = _routes(top, scripts)
-    triggers = [_trigger(table) for table in top.tables("trigger")]
+    triggers = read_triggers(top, scripts)
+    queues = read_queues(top)
     top.refuse_the_rest()
-    return Manifest(app, tuple(scripts.values()), tuple(routes), tuple(triggers))
+    return Manifest(app, tuple(scripts.values()), tuple(routes), tuple(triggers), tuple(queues))
 
 
 def _app(top: Table) -> str:
@@ -91,30 +93,6 @@ def _app(top: Table) -> str:
     return name or ""
 
 
-def _scripts(top: Table) -> dict[str, ScriptEntry]:
-    """The entries by file; those with a problem are reported and left out."""
-    entries: dict[str, ScriptEntry] = {}
-    names: set[str] = set()
-    for table in top.tables("script"):
-        file = table.checked_text("file", wrong_file)
-        name = table.text("name", default=script_name(file or ""))
-        limits: dict[str, Any] = {"timeout_seconds": table.seconds("timeout_seconds")}
-        limits |= {key: table.whole(key) for key in WHOLE_LIMITS}
-        table.refuse_the_rest()
-        if file is None or name is None:
-            continue
-        if (wrong := wrong_name(name)) is not None:
-            table.problem("name", wrong)
-        elif file in entries:
-            table.problem("file", f"{file} has an entry already")
-        elif name in names:
-            table.problem("name", f"another script is called {name!r} already")
-        else:
-            entries[file] = ScriptEntry(name, file, **limits)
-            names.add(name)
-    return entries
-
-
 def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:
     """The routes; a script that only a route names joins ``scripts``."""
     routes: list[RouteEntry] = []
@@ -122,8 +100,8 @@ def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:
     for table in top.tables("route"):
         method = table.choice("method", METHODS, ignore_case=True)
         path = table.checked_text("path", wrong_path)
-        script = _script_of_route(table, scripts)
-        mode = table.choice("dispatch_mode", ("sync", "async"), default="sync")
+        script = script_of(table, "script", scripts)
+        mode: DispatchMode | None = table.choice("dispatch_mode", DISPATCH_MODES, default="sync")
         table.refuse_the_rest()
         if method is None or path is None or script is None or mode is None:
             continue
@@ -132,75 +110,8 @@ def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:
             table.problem("path", f"{method} {path} answers the same requests as {method} {earlier} above")
             continue
         first_of[method, path_shape(path)] = path
-        routes.append(RouteEntry(method, path, script.name, cast("DispatchMode", mode), script.file))
+        routes.append(RouteEntry(method, path, script.name, mode, script.file))
     return routes
-
-
-def _script_of_route(table: Table, scripts: dict[str, ScriptEntry]) -> ScriptEntry | None:
-    file = table.checked_text("script", wrong_file)
-    if file is None or file in scripts:
-        return None if file is None else scripts[file]
-    name = script_name(file)
-    taken = next((entry.file for entry in scripts.values() if entry.name == name), None)
-    if taken is not None:
-        table.problem("script", f"{taken} is called {name!r} already: give {file} a [[script]] entry with its own name")
-        return None
-    return scripts.setdefault(file, ScriptEntry(name, file))
-
-
-# Triggers: their shape is settled (the contract's section 5), the machinery is not there yet.
-
-
-def _ops(table: Table) -> None:
-    table.texts("ops")
-
-
-def _missed(table: Table) -> None:
-    table.choice("missed", ("skip", "once", "all"), default="once")
-
-
-def _needed(key: str) -> Callable[[Table], object]:
-    return lambda table: table.text(key)
-
-
-def _optional(key: str) -> Callable[[Table], object]:
-    return lambda table: table.text(key, default="")
-
-
-#: What each kind says beside ``kind``, ``script``, ``name``, ``enabled`` and ``retry``.
-_TRIGGER_KINDS: Mapping[str, tuple[Callable[[Table], object], ...]] = {
-    "kv": (_needed("collection"), _ops),
-    "cron": (_needed("schedule"), _optional("timezone"), _missed),
-    "pubsub": (_needed("topic"),),
-    "queue": (_needed("queue"), lambda table: table.whole("concurrency")),
-    "email": (_needed("address"),),
-    "dead_letter": (_optional("source"), _optional("trigger")),
-}
-
-
-def _trigger(table: Table) -> TriggerEntry:
-    """Check the shape, then refuse: a trigger that is accepted and ignored would be believed to work."""
-    kind = table.choice("kind", _TRIGGER_KINDS)
-    file = table.checked_text("script", wrong_file)
-    table.text("name", default="")
-    table.boolean("enabled")
-    _retry(table)
-    if kind is not None:
-        for read in _TRIGGER_KINDS[kind]:
-            read(table)
-        table.refuse_the_rest()
-    table.problem(None, "this release has no triggers yet: remove it to deploy the rest")
-    return TriggerEntry(kind or "", script_name(file or ""))
-
-
-def _retry(trigger: Table) -> None:
-    table = trigger.table("retry", required=False)
-    if table is not None:
-        table.whole("max_attempts")
-        table.choice("backoff", ("exponential", "linear", "constant"), default="exponential")
-        for key in ("base_ms", "max_ms", "jitter_pct"):
-            table.whole(key, low=0)
-        table.refuse_the_rest()
 
 
 def _syntax_problem(file: str, message: str, text: str) -> Problem:

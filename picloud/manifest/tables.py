@@ -10,15 +10,18 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
 
 from picloud.errors import ManifestError
 
 Place: TypeAlias = tuple[str | int, ...]
 #: 1-based line and column of each place in the text.
 Positions: TypeAlias = Mapping[Place, tuple[int, int]]
+
+#: Strings of one kind: a literal type stays what it is.
+_Text = TypeVar("_Text", bound=str)
 
 _MAX_SHOWN = 40
 
@@ -126,22 +129,49 @@ class Table:
         return value
 
     def choice(
-        self, key: str, choices: Iterable[str], *, default: str | None = None, ignore_case: bool = False
-    ) -> str | None:
+        self, key: str, choices: Sequence[_Text], *, default: _Text | None = None, ignore_case: bool = False
+    ) -> _Text | None:
         """One of ``choices``; with ``ignore_case`` (choices in capitals) however it is written."""
         value = self.text(key, default=default)
-        if value is not None and ignore_case:
-            value = value.upper()
-        if value is not None and value not in choices:
-            self.problem(key, f"{value!r} is not one of {', '.join(choices)}{_did_you_mean(value, choices)}")
+        if value is None:
             return None
-        return value
+        if ignore_case:
+            value = value.upper()
+        found = next((choice for choice in choices if choice == value), None)
+        if found is None:
+            self.problem(key, f"{value!r} is not one of {', '.join(choices)}{did_you_mean(value, choices)}")
+        return found
 
-    def whole(self, key: str, *, low: int = 1) -> int | None:
+    def choices(self, key: str, choices: Sequence[_Text], *, default: tuple[_Text, ...]) -> tuple[_Text, ...] | None:
+        """An array of some of ``choices``, as it is written."""
         value = self._take(key)
-        if value is None or (type(value) is int and value >= low):  # a bool is an int, and not meant
+        if value is None:
+            return default
+        if not _is_list(value):
+            self.problem(key, f"expected an array of strings, not {_describe(value)}")
+            return None
+        chosen = [self._one_of((*self._place, key, number), item, choices) for number, item in enumerate(value, 1)]
+        found = tuple(each for each in chosen if each is not None)
+        return found if len(found) == len(chosen) else None
+
+    def _one_of(self, place: Place, item: object, choices: Sequence[_Text]) -> _Text | None:
+        if not isinstance(item, str):
+            self._problems.add(place, f"expected a string, not {_describe(item)}")
+        elif item not in choices:
+            self._problems.add(place, f"{item!r} is not one of {', '.join(choices)}{did_you_mean(item, choices)}")
+        return next((choice for choice in choices if choice == item), None)
+
+    def has(self, key: str) -> bool:
+        """Whether the key says something: for one that has no default of its type."""
+        return self._take(key) is not None
+
+    def whole(self, key: str, *, low: int = 1, high: int | None = None) -> int | None:
+        value = self._take(key)
+        # A bool is an int, and not meant.
+        if value is None or (type(value) is int and low <= value and (high is None or value <= high)):
             return value
-        self.problem(key, f"expected a whole number from {low} up, not {_describe(value)}")
+        bounds = f"from {low} up" if high is None else f"from {low} to {high}"
+        self.problem(key, f"expected a whole number {bounds}, not {_describe(value)}")
         return None
 
     def seconds(self, key: str) -> float | None:
@@ -153,27 +183,18 @@ class Table:
         self.problem(key, f"expected seconds above 0, not {_describe(value)}")
         return None
 
-    def boolean(self, key: str) -> None:
+    def boolean(self, key: str, *, default: bool) -> bool | None:
         value = self._take(key)
-        if value is not None and not isinstance(value, bool):
-            self.problem(key, f"expected true or false, not {_describe(value)}")
-
-    def texts(self, key: str) -> None:
-        value = self._take(key)
-        if value is None:
-            return
-        if not _is_list(value):
-            self.problem(key, f"expected an array of strings, not {_describe(value)}")
-            return
-        for number, item in enumerate(value, start=1):
-            if not isinstance(item, str):
-                self._problems.add((*self._place, key, number), f"expected a string, not {_describe(item)}")
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.problem(key, f"expected true or false, not {_describe(value)}")
+        return None
 
     def refuse_the_rest(self) -> None:
         """Report every key nobody asked for: a misspelt one that is ignored would be believed to work."""
         for key in self._data:
             if key not in self._asked:
-                self.problem(key, f"no such key{_did_you_mean(key, self._asked)}")
+                self.problem(key, f"no such key{did_you_mean(key, self._asked)}")
 
     def _take(self, key: str) -> Any:
         self._asked.append(key)
@@ -203,7 +224,8 @@ def _describe(value: object) -> str:
             return "a date or time"
 
 
-def _did_you_mean(word: str, words: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of a message that refuses ``word``: which of ``words`` may be meant, or nothing."""
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 

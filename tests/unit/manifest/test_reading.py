@@ -200,45 +200,6 @@ def test_json_that_is_no_manifest_is_refused_and_not_a_crash(value: object) -> N
         parse_manifest({"app": value})
 
 
-NO_TRIGGERS = "this release has no triggers yet: remove it to deploy the rest"
-
-
-@pytest.mark.parametrize(
-    "trigger",
-    [
-        'kind = "kv"\ncollection = "orders:*"\nops = ["insert"]',
-        'kind = "cron"\nschedule = "*/5 * * * *"\ntimezone = "Europe/Berlin"\nmissed = "once"',
-        'kind = "pubsub"\ntopic = "orders"\nenabled = false',
-        'kind = "queue"\nqueue = "mails"\nconcurrency = 2\nname = "mailer"',
-        'kind = "email"\naddress = "in@example.org"',
-        'kind = "dead_letter"\nsource = "kv"',
-        'kind = "kv"\ncollection = "a"\nretry = { max_attempts = 5, backoff = "linear", base_ms = 0, jitter_pct = 20 }',
-    ],
-)
-def test_a_trigger_of_the_contract_is_refused_rather_than_ignored(tmp_path: Path, trigger: str) -> None:
-    text = f'{APP}[[trigger]]\n{trigger}\nscript = "scripts/t.rhai"\n'
-    assert problems_of(tmp_path, text) == [f"3:3: trigger[1]: {NO_TRIGGERS}"]
-
-
-@pytest.mark.parametrize(
-    ("trigger", "problem"),
-    [
-        ('kind = "kvv"', "4:1: trigger[1].kind: 'kvv' is not one of kv, cron, pubsub, queue, email, dead_letter"),
-        ('kind = "kv"', "3:3: trigger[1].collection: missing: expected a string"),
-        ('kind = "kv"\ncollection = "a"\nops = "insert"', "6:1: trigger[1].ops: expected an array of strings, not"),
-        ('kind = "kv"\ncollection = "a"\nops = [1]', "6:1: trigger[1].ops[1]: expected a string, not the number 1"),
-        ('kind = "cron"\nschedule = "* * * * *"\nmissed = "never"', "6:1: trigger[1].missed: 'never' is not one of"),
-        ('kind = "cron"\nschedule = "* * * * *"\ntopic = "x"', "6:1: trigger[1].topic: no such key"),
-        ('kind = "email"\naddress = "a"\nenabled = 1', "6:1: trigger[1].enabled: expected true or false, not"),
-        ('kind = "email"\naddress = "a"\nretry = {tries = 3}', "6:1: trigger[1].retry.tries: no such key"),
-    ],
-)
-def test_the_shape_of_a_trigger_is_checked_all_the_same(tmp_path: Path, trigger: str, problem: str) -> None:
-    found = problems_of(tmp_path, f'{APP}[[trigger]]\n{trigger}\nscript = "scripts/t.rhai"\n')
-    assert any(each.startswith(problem) for each in found), found
-    assert f"3:3: trigger[1]: {NO_TRIGGERS}" in found
-
-
 def test_a_folder_without_a_manifest_is_told_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         load_manifest(tmp_path / "picloud.toml")
