@@ -56,7 +56,7 @@ def read_triggers(top: Table, scripts: dict[str, ScriptEntry]) -> list[TriggerEn
     read = [(table, _trigger(table, scripts)) for table in tables]
     entries = [(table, entry) for table, entry in read if entry is not None]
     _refuse_same_names(entries)
-    _refuse_second_consumers(entries)
+    _refuse_second_takers(entries)
     if len(entries) == len(tables):  # what a filter names may be one of those that could not be read
         _refuse_filters_for_nothing(entries)
     return [entry for _, entry in entries]
@@ -140,16 +140,20 @@ def _refuse_same_names(entries: list[tuple[Table, TriggerEntry]]) -> None:
         names.add(entry.trigger.name)
 
 
-def _refuse_second_consumers(entries: list[tuple[Table, TriggerEntry]]) -> None:
-    consumers: dict[str, str] = {}
+def _refuse_second_takers(entries: list[tuple[Table, TriggerEntry]]) -> None:
+    """A message of a queue, and mail to an address, goes to one trigger."""
+    takers: dict[tuple[str, str], str] = {}
     for table, entry in entries:
         match entry.trigger.detail:
-            case QueueTrigger(queue=queue):
-                first = consumers.setdefault(queue, entry.trigger.name)
-                if first != entry.trigger.name:
-                    table.problem("queue", f"the queue {queue!r} has its consumer already: the trigger {first!r}")
+            case QueueTrigger(queue=taken):
+                key = "queue"
+            case EmailTrigger(address=taken):
+                key = "address"
             case _:
-                pass
+                continue
+        first = takers.setdefault((key, taken), entry.trigger.name)
+        if first != entry.trigger.name:
+            table.problem(key, f"the {key} {taken!r} has its one trigger already, {first!r}")
 
 
 def _refuse_filters_for_nothing(entries: list[tuple[Table, TriggerEntry]]) -> None:

@@ -26,7 +26,7 @@ from picloud.triggers.cron import (
     wrong_schedule,
     wrong_timezone,
 )
-from picloud.triggers.globs import matches, wrong_glob, wrong_name
+from picloud.triggers.globs import glob_of, glob_parts, matches, wrong_glob, wrong_name
 from picloud.triggers.kinds import (
     KINDS,
     KV_OPS,
@@ -76,6 +76,8 @@ __all__ = [
     "Trigger",
     "derived_name",
     "due",
+    "glob_of",
+    "glob_parts",
     "matches",
     "matches_address",
     "next_times",

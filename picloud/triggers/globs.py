@@ -6,7 +6,7 @@ written is compared, character by character, without folding case or normalising
 A **glob** is a name (matches itself), ``prefix*`` (matches every name that starts
 with the prefix, the prefix itself included) or ``*`` (matches every name). The colon
 of ``orders:*`` has no meaning of its own: it is the last character of the prefix.
-In SQL: ``case when right(glob, 1) = '*' then starts_with(name, left(glob, -1)) else name = glob end``.
+Tables keep it in the two parts ``glob_parts`` takes it into.
 """
 
 from __future__ import annotations
@@ -42,4 +42,15 @@ def wrong_glob(noun: str, glob: str) -> str | None:
 
 def matches(glob: str, name: str) -> bool:
     """Whether ``glob`` stands for ``name``; both are legal."""
-    return name.startswith(glob[:-1]) if glob.endswith("*") else name == glob
+    is_prefix, literal = glob_parts(glob)
+    return name.startswith(literal) if is_prefix else name == literal
+
+
+def glob_parts(glob: str) -> tuple[bool, str]:
+    """Whether names only start with it, and with what: ``orders:*`` is (True, "orders:"), ``*`` is (True, "")."""
+    return glob.endswith("*"), glob.removesuffix("*")
+
+
+def glob_of(is_prefix: bool, literal: str) -> str:
+    """The glob that ``glob_parts`` took apart."""
+    return f"{literal}*" if is_prefix else literal

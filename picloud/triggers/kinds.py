@@ -82,7 +82,7 @@ class QueueTrigger:
 
 @dataclass(frozen=True, slots=True)
 class EmailTrigger:
-    """Fires when mail for an address comes in."""
+    """Fires when mail for an address comes in; an address has one trigger at most."""
 
     kind: ClassVar[Literal["email"]] = "email"
 

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from picloud.retries import Backoff, RetryPolicy
 
-#: Lowest and highest value of each whole number: those of the PICLOUD_TRIGGER_RETRY_* settings.
+#: Lowest and highest value of each whole number, within those of the PICLOUD_TRIGGER_RETRY_* settings. Delays end at
+#: 24 days: they are kept in a 32-bit column, which has no room for 25.
 RETRY_BOUNDS: Mapping[str, tuple[int, int]] = {
     "max_attempts": (1, 1_000),
     "base_ms": (0, 86_400_000),
-    "max_ms": (0, 30 * 86_400_000),
+    "max_ms": (0, 24 * 86_400_000),
     "jitter_pct": (0, 100),
 }
 

@@ -230,12 +230,19 @@ def test_two_triggers_of_one_name_are_told_given_or_derived(tmp_path: Path) -> N
     ]
 
 
-def test_a_queue_has_one_consumer(tmp_path: Path) -> None:
-    first = trigger_table('kind = "queue"\nqueue = "mails"')
-    second = trigger_table('kind = "queue"\nqueue = "mails"', "scripts/u.rhai")
+@pytest.mark.parametrize(("kind", "key", "taken"), [("queue", "queue", "mails"), ("email", "address", "in@a.org")])
+def test_a_queue_and_an_address_have_one_trigger(tmp_path: Path, kind: str, key: str, taken: str) -> None:
+    first = trigger_table(f'kind = "{kind}"\n{key} = "{taken}"')
+    second = trigger_table(f'kind = "{kind}"\n{key} = "{taken}"', "scripts/u.rhai")
     assert problems_of(tmp_path, first, second) == [
-        "9:1: trigger[2].queue: the queue 'mails' has its consumer already: the trigger 'queue-mails-t'"
+        f"9:1: trigger[2].{key}: the {key} '{taken}' has its one trigger already, '{kind}-{taken}-t'"
     ]
+
+
+def test_an_address_is_the_same_in_any_case(tmp_path: Path) -> None:
+    first = trigger_table('kind = "email"\naddress = "in"\nname = "a"')
+    second = trigger_table('kind = "email"\naddress = "IN"\nname = "b"')
+    assert len(problems_of(tmp_path, first, second)) == 1
 
 
 def test_a_handler_of_dead_letters_cannot_wait_for_another(tmp_path: Path) -> None:

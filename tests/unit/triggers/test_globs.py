@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picloud.triggers import matches, wrong_glob, wrong_name
+from picloud.triggers import glob_of, glob_parts, matches, wrong_glob, wrong_name
 
 CHARACTERS = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="*")
 NAMES = st.text(CHARACTERS, min_size=1, max_size=200)
@@ -40,6 +40,13 @@ def test_a_prefix_matches_what_starts_with_it_and_nothing_else(prefix: str, name
 def test_a_star_alone_matches_everything(name: str) -> None:
     assert wrong_glob("topic", "*") is None
     assert matches("*", name)
+
+
+@given(NAMES | NAMES.map(lambda name: f"{name}*") | st.just("*"))
+def test_the_parts_of_a_glob_make_it_again(glob: str) -> None:
+    is_prefix, literal = glob_parts(glob)
+    assert "*" not in literal
+    assert glob_of(is_prefix, literal) == glob
 
 
 @pytest.mark.parametrize(

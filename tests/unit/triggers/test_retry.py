@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picloud.errors import SettingsError
 from picloud.retries import RetryPolicy
 from picloud.settings import RetryDefaults, load_settings
 from picloud.triggers import BACKOFFS, NO_OVERRIDES, RETRY_BOUNDS, RetryOverrides
@@ -47,11 +46,9 @@ def test_every_value_out_of_its_bounds_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", RETRY_BOUNDS)
-def test_a_trigger_may_say_what_the_setting_may(name: str) -> None:
+def test_what_a_trigger_may_say_the_setting_may_and_a_column_holds(name: str) -> None:
     low, high = RETRY_BOUNDS[name]
-    variable = f"PICLOUD_TRIGGER_RETRY_{name.upper()}"
     for value in (low, high):
-        assert getattr(load_settings({variable: str(value)}).retry, name) == value
-    for value in (low - 1, high + 1):
-        with pytest.raises(SettingsError):
-            load_settings({variable: str(value)})
+        settings = load_settings({f"PICLOUD_TRIGGER_RETRY_{name.upper()}": str(value)})
+        assert getattr(settings.retry, name) == value
+    assert high < 2**31
