@@ -1,6 +1,6 @@
 """The script engine: the only package that imports ``rhai``.
 
-``modules``  what scripts may call (``response``, ``log``)
+``sdk``      what scripts may call, described once: for the engine, for editors, for ``docs/scripts.md``
 ``limits``   what one run may spend: a script's wishes, cut to the ceilings
 ``runner``   compile once, run often; what a run answers, as bytes ready to be stored
 """

@@ -11,6 +11,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,7 +19,10 @@ import msgspec
 import rhai
 
 from picloud.engine.limits import ScriptLimits, engine_limits
-from picloud.engine.modules import Response, RunLog, script_modules
+from picloud.engine.sdk.context import RunContext, RunLog
+from picloud.engine.sdk.modules.response import Response
+from picloud.engine.sdk.modules.url import query_fields
+from picloud.engine.sdk.registration import script_modules
 from picloud.errors import ScriptError
 from picloud.settings import SandboxCeilings
 
@@ -29,7 +33,7 @@ _CACHED_SCRIPTS = 512
 _LONGEST_DELAY_SECONDS = 30 * 86_400
 
 #: The constant every script sees; the compiler must know its name.
-_CONTEXT_NAME = "ctx"
+_CTX = "ctx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class ScriptRunner:
         """Compile a version; ``key`` is (script id, version) and never means another source."""
         compiled: rhai.Script | RunFailure
         try:
-            compiled = self._engine.compile(source, name=name, constants=(_CONTEXT_NAME,))
+            compiled = self._engine.compile(source, name=name, constants=(_CTX,))
         except rhai.RhaiError as error:
             compiled = _failure_of(error)
         with self._lock:
@@ -157,15 +161,16 @@ class ScriptRunner:
             script = self._compiled[key]
         if isinstance(script, RunFailure):
             return RunResult(failure=script)
-        log = RunLog()
+        context = RunContext()
+        log = context.log
         try:
-            context = _context(run)
+            ctx = _ctx(run)
         except ValueError as error:
             return RunResult(failure=RunFailure("request_not_usable", str(error), retryable=False))
         try:
             outcome = script.execute(
-                constants={_CONTEXT_NAME: context},
-                context=log,
+                constants={_CTX: ctx},
+                context=context,
                 limits=self._engine_limits(limits),
                 on_print=lambda text: log.write("info", text),
                 on_debug=lambda text, _source, line, column: log.write("debug", f"{line}:{column}: {text}"),
@@ -193,17 +198,22 @@ def check_script(name: str, source: str) -> None:
     Raises:
         ScriptError: with the line and column of the first problem.
     """
-    modules, types = script_modules()
-    engine = rhai.Engine(modules=modules, types=types)
     try:
-        engine.compile(source, name=name, constants=(_CONTEXT_NAME,))
+        _checking_engine().compile(source, name=name, constants=(_CTX,))
     except rhai.RhaiError as error:
         raise ScriptError(error.message, name=name, line=error.line or 0, column=error.column or 0) from error
 
 
-def _context(run: Run) -> dict[str, Any]:
-    """The value of ``ctx``."""
-    context: dict[str, Any] = {
+@cache
+def _checking_engine() -> rhai.Engine:
+    """One engine compiles all that is only checked: a deploy checks every script of an app."""
+    modules, types = script_modules()
+    return rhai.Engine(modules=modules, types=types)
+
+
+def _ctx(run: Run) -> dict[str, Any]:
+    """The value of ``ctx``; ``picloud.engine.sdk.ctx`` describes it."""
+    ctx: dict[str, Any] = {
         "app": run.app,
         "script": run.script,
         "version": run.version,
@@ -216,15 +226,15 @@ def _context(run: Run) -> dict[str, Any]:
     }
     if run.source == "http":
         request = _request(run)
-        context["request"] = request
+        ctx["request"] = request
         if not run.is_sync:
-            context["event"] = request | {"source": "http"}
+            ctx["event"] = request | {"source": "http"}
     else:
         # Spliced, not decoded: the event may be large and is parsed by the engine itself.
         rest = run.event.lstrip()[1:]
         separator = b"" if rest.lstrip().startswith(b"}") else b","
-        context["event"] = rhai.Json(b'{"source":' + json.dumps(run.source).encode() + separator + rest)
-    return context
+        ctx["event"] = rhai.Json(b'{"source":' + json.dumps(run.source).encode() + separator + rest)
+    return ctx
 
 
 def _request(run: Run) -> dict[str, Any]:
@@ -245,16 +255,8 @@ def _body(body: bytes | None, content_type: str) -> tuple[Any, Any]:
     if content_type == "application/json" or content_type.endswith("+json"):
         return rhai.Json(body), raw
     if content_type == "application/x-www-form-urlencoded" and isinstance(raw, str):
-        return _form(raw), raw
+        return query_fields(raw), raw
     return raw, raw
-
-
-def _form(text: str) -> dict[str, Any]:
-    """A submitted form: a repeated name becomes an array, as in ``ctx.request.query``."""
-    from urllib.parse import parse_qs
-
-    fields = parse_qs(text, keep_blank_values=True, max_num_fields=1_000)
-    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
 
 
 def _succeeded(outcome: rhai.Outcome, log: RunLog) -> RunResult:

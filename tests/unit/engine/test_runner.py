@@ -186,6 +186,17 @@ def test_a_flood_of_log_lines_is_cut_and_says_so(runner: ScriptRunner) -> None:
     assert "log cut" in json.loads(result.logs)[-1]["message"]
 
 
+def test_fields_that_json_does_not_know_fail_no_run(runner: ScriptRunner) -> None:
+    result = run(
+        runner, 'log::info("odd", #{ b: blob(2, 65), f: |x| x, n: 0.0 / 0.0, r: 1..2, h: response::empty(204) }); 1'
+    )
+    assert result.failure is None
+    assert result.logs is not None
+    fields = json.loads(result.logs)[0]["fields"]
+    assert (fields["b"], fields["n"]) == ("QUE=", None)
+    assert set(fields) == {"b", "f", "n", "r", "h"}
+
+
 def test_a_failed_run_keeps_its_log(runner: ScriptRunner) -> None:
     result = run(runner, 'log::info("before"); throw "after"')
     assert result.failure is not None

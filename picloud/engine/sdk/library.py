@@ -1,0 +1,16 @@
+"""The modules of scripts, in the order in which people read about them."""
+
+from __future__ import annotations
+
+from picloud.engine.sdk.modules.base64 import BASE64
+from picloud.engine.sdk.modules.hash import HASH
+from picloud.engine.sdk.modules.hmac import HMAC
+from picloud.engine.sdk.modules.json import JSON
+from picloud.engine.sdk.modules.log import LOG
+from picloud.engine.sdk.modules.random import RANDOM
+from picloud.engine.sdk.modules.response import RESPONSE
+from picloud.engine.sdk.modules.time import TIME
+from picloud.engine.sdk.modules.url import URL
+from picloud.engine.sdk.modules.uuid import UUID
+
+MODULES = (RESPONSE, LOG, JSON, BASE64, HASH, HMAC, UUID, RANDOM, TIME, URL)

@@ -1,0 +1,103 @@
+"""Chance nobody can foresee: from the operating system's generator, fit for secrets.
+
+A run that is tried again draws again.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any
+
+from picloud.engine.sdk.description import SdkModule
+from picloud.engine.sdk.errors import ArgumentError
+
+RANDOM = SdkModule("random", __doc__)
+
+_GENERATOR = secrets.SystemRandom()
+
+#: No script may have more in one value anyway; asked first, so that nobody makes us build a gigabyte.
+_MOST = 1 << 20
+
+
+@RANDOM.function(name="int")
+def integer(low: int, high: int) -> int:
+    """An integer from `low` to `high`, both included.
+
+    Raises:
+        ArgumentError: `low` is greater than `high`.
+
+    Example:
+        let eyes = random::int(1, 6);
+        1 <= eyes && eyes <= 6  // true
+    """
+    if low > high:
+        raise ArgumentError(f"the lowest must come first: {low} is greater than {high}")
+    return low + secrets.randbelow(high - low + 1)
+
+
+@RANDOM.function(name="float")
+def number() -> float:
+    """A number from 0 up to, and without, 1.
+
+    Example:
+        random::float() < 1.0  // true
+    """
+    return _GENERATOR.random()
+
+
+@RANDOM.function(name="bytes")
+def raw(count: int) -> bytes:
+    """A blob of `count` bytes.
+
+    Raises:
+        ArgumentError: `count` is negative or more than 1,048,576.
+
+    Example:
+        random::bytes(16).len  // 16
+    """
+    return secrets.token_bytes(_checked(count))
+
+
+@RANDOM.function
+def token(length: int = 32) -> str:
+    """Text of `length` characters out of `A-Z a-z 0-9 - _`, 6 bits of chance in each; 32 characters are a good secret.
+
+    Raises:
+        ArgumentError: `length` is negative or more than 1,048,576.
+
+    Example:
+        random::token(20).len  // 20
+    """
+    return base64.urlsafe_b64encode(secrets.token_bytes(_checked(length) * 3 // 4 + 1)).decode()[:length]
+
+
+@RANDOM.function
+def choice(items: list[Any]) -> Any:
+    """One of the items.
+
+    Raises:
+        ArgumentError: there are none.
+
+    Example:
+        random::choice(["a", "b"]) in ["a", "b"]  // true
+    """
+    if not items:
+        raise ArgumentError("there is nothing to choose from")
+    return secrets.choice(items)
+
+
+@RANDOM.function
+def shuffle(items: list[Any]) -> list[Any]:
+    """The items in a random order, as a new array.
+
+    Example:
+        random::shuffle([1, 2, 3]).len  // 3
+    """
+    return _GENERATOR.sample(items, len(items))
+
+
+def _checked(count: int) -> int:
+    if not 0 <= count <= _MOST:
+        raise ArgumentError(f"a number from 0 to {_MOST} is expected, not {count}")
+    return count
