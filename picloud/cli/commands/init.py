@@ -32,6 +32,7 @@ def init(directory: Path, name: str | None) -> None:
     if (wrong := wrong_app_name(app)) is not None:
         raise InvalidInputError(f"the app's name: {wrong}", hint="choose one with --name")
     files = {directory / path: text.replace("{{app}}", app) for path, text in _templates()}
+    files[directory / "picloud.d.rhai"] = _definitions()
     existing = sorted(str(path) for path in files if path.exists())
     if existing:
         raise ConflictError(f"{existing[0]} is there already", hint="choose another folder")
@@ -60,6 +61,13 @@ def _templates() -> Iterator[tuple[str, str]]:
                 yield f"{prefix}{entry.name}", entry.read_text("utf-8")
 
     return walk(resources.files("picloud.cli") / "templates", "")
+
+
+def _definitions() -> str:
+    """What scripts can call, for editors."""
+    from picloud.engine.sdk import render_definitions
+
+    return render_definitions()
 
 
 def _name_of(directory: Path) -> str:

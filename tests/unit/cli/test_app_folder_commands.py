@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from picloud.cli.app_folder import examine
+from picloud.engine.sdk import render_definitions
 from picloud.manifest import load_manifest
 from tests.unit.cli.conftest import CommandLine, FakeServer
 
@@ -40,6 +41,7 @@ def test_a_new_folder_holds_an_app_that_is_fine(picloud: CommandLine, demo: Path
     ]
     assert load_manifest(demo / "picloud.toml").app == "demo"
     json.loads((demo / "events/order.json").read_text())
+    assert (demo / "picloud.d.rhai").read_text("utf-8") == render_definitions()
     result = picloud("check", "demo")
     assert result.exit_code == 0, result.output
     assert result.stderr == "demo: 3 scripts and the manifest are fine\n"
