@@ -103,6 +103,12 @@ class Settings:
     history_max_bytes: int = 10 * 1024 * MIB
     #: Bytes of a request body accepted at most.
     max_body_bytes: int = 1 * MIB
+    #: Bytes of keys and values one app may keep.
+    kv_max_bytes: int = 1024 * MIB
+    #: Keys one app may keep.
+    kv_max_keys: int = 1_000_000
+    #: Bytes of one value.
+    kv_max_value_bytes: int = 256 * KIB
     #: Where the mail listener listens, ``HOST:PORT`` or ``unix:PATH``; empty: ``picloud up`` runs none.
     smtp_bind: str = ""
     #: The server that outgoing mail is handed to; empty: this installation sends none.
@@ -274,6 +280,9 @@ _VARIABLES: dict[str, _Variable] = {
     "PICLOUD_SANDBOX_MAX_MAP_LENGTH": _Variable("sandbox.max_map_length", _whole(16, 10_000_000)),
     "PICLOUD_SANDBOX_MAX_TIMEOUT_SECONDS": _Variable("sandbox.max_timeout_seconds", _seconds(0.1, 3_600)),
     "PICLOUD_MAX_BODY_BYTES": _Variable("max_body_bytes", _whole(1 * KIB, 256 * MIB)),
+    "PICLOUD_KV_MAX_BYTES": _Variable("kv_max_bytes", _whole(1 * KIB, 1024 * _GIB)),
+    "PICLOUD_KV_MAX_KEYS": _Variable("kv_max_keys", _whole(1, 10**9)),
+    "PICLOUD_KV_MAX_VALUE_BYTES": _Variable("kv_max_value_bytes", _whole(1, 8 * MIB)),
     "PICLOUD_SMTP_BIND": _Variable("smtp_bind", str),
     "PICLOUD_SMTP_URL": _Variable("smtp_url", _url("smtp", "smtp+starttls", "smtps")),
     "PICLOUD_MAIL_FROM": _Variable("mail_from", str),
