@@ -35,39 +35,43 @@ SAMPLES = {
     "Map": "#{}",
     "Array": "[1]",
     "?": "1",
-    "TimeFormat": "#{}",
-    "TimeSpan": "#{}",
     "Response": "response::empty(204)",
 }
 
 
-def described() -> Iterator[tuple[str, SdkFunction, str]]:
-    """Each function: how a call of it begins, itself, and what stands before its first argument."""
+def described() -> Iterator[tuple[str, SdkFunction, str | None]]:
+    """Each function: how a call of it begins, itself, and the type a method belongs to."""
     for module in MODULES:
         for function in module.functions:
             prefix = "" if function.is_global else f"{module.name}::"
-            yield f"{prefix}{function.name}", function, ""
+            yield f"{prefix}{function.name}", function, None
         for host_type in module.types:
             for method in host_type.methods:
-                yield method.name, method, SAMPLES[host_type.name]
+                yield method.name, method, host_type.name
 
 
-def forms() -> Iterator[str]:
-    """A call of each form of each function."""
+def forms() -> Iterator[tuple[str, list[str]]]:
+    """Each form of each function: how a call of it begins, and the types of its arguments."""
     for beginning, function, holder in described():
         for form in function.forms():
-            arguments = [holder] if holder else []
-            arguments += [SAMPLES[parameter.type] for parameter in form]
-            yield f"{beginning}({', '.join(arguments)})"
+            types = ["options" if parameter.shape else parameter.type for parameter in form]
+            yield beginning, [holder, *types] if holder else types
+
+
+def sample(kind: str) -> str:
+    if kind == "options":
+        return "#{}"
+    assert kind in SAMPLES, f"SAMPLES needs something of type {kind}"
+    return SAMPLES[kind]
 
 
 def examples() -> Iterator[str]:
     yield from (function.doc.example for _, function, _ in described() if function.doc.example)
 
 
-@pytest.mark.parametrize("call", list(forms()))
-def test_what_is_described_is_there_and_takes_what_it_says(call: str) -> None:
-    failed = run(f"let ignored = {call};").failure
+@pytest.mark.parametrize(("beginning", "types"), list(forms()))
+def test_what_is_described_is_there_and_takes_what_it_says(beginning: str, types: list[str]) -> None:
+    failed = run(f"let ignored = {beginning}({', '.join(map(sample, types))});").failure
     # A sample may be no usable value, as "a" is no date; its number and types are right.
     assert failed is None or not re.match("Function not found|Data type incorrect", failed.message), failed
 
@@ -77,12 +81,13 @@ def test_an_example_gives_what_it_says(example: str) -> None:
     statements: list[str] = []
     for line in example.splitlines():
         code, _, said = line.partition("  // ")
-        if not said or said.endswith("…"):
-            statements.append(f"{code.rstrip(';')};")
-        else:
+        if said and not said.endswith("…"):
             statements.append(f"seen.push([{code.rstrip(';')}, {said}]);")
-    seen = value(f"let seen = []; {' '.join(statements)} seen")
-    assert len(seen) == len([line for line in example.splitlines() if "  // " in line and not line.endswith("…")])
+        else:
+            statements.append(code if code.endswith((";", "{", "}")) else f"{code};")
+    promised = sum(statement.startswith("seen.push") for statement in statements)
+    seen = value("\n".join(["let seen = [];", *statements, "seen"]))
+    assert len(seen) == promised
     for given, said in seen:
         assert given == said
 
