@@ -27,7 +27,7 @@ def encode(data: str | bytes) -> str:
 
 @BASE64.function
 def encode_url(data: str | bytes) -> str:
-    """The same for URLs and file names: `-` and `_` for `+` and `/`, no padding.
+    """Like `encode`, for URLs and file names: `-` and `_` for `+` and `/`, no padding.
 
     Example:
         base64::encode_url("Hello?>")  // "SGVsbG8_Pg"
@@ -56,7 +56,7 @@ def decode(text: str) -> bytes:
 
 @BASE64.function
 def decode_text(text: str) -> str:
-    """The same as a string.
+    """Like `decode`, as a string.
 
     Raises:
         ArgumentError: it is not Base64, or its bytes are not UTF-8.

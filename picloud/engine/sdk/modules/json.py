@@ -44,7 +44,7 @@ def stringify(value: Any) -> str:
 
 @JSON.function(is_built_in=True)
 def pretty(value: Any) -> str:
-    r"""The same for people: a line for each item.
+    r"""Like `stringify`, for people: a line for each item.
 
     Raises:
         JsonError: as for `stringify`.

@@ -90,7 +90,7 @@ def encode(text: str) -> str:
 
 @URL.function
 def decode(text: str) -> str:
-    """The reverse. A `+` stays one: only in queries it is a space, see `parse_query`.
+    """The reverse of `encode`. A `+` stays one: only in queries it is a space, see `parse_query`.
 
     Raises:
         ArgumentError: a `%` without two hex digits behind it, or bytes that are not UTF-8.

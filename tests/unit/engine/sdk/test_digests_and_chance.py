@@ -52,6 +52,14 @@ def test_what_cannot_be_a_signature_is_none_and_no_error(junk: str) -> None:
     assert value(f'hmac::verify("key", "data", {junk})') is False
 
 
+def test_a_signature_that_is_nearly_right_is_wrong() -> None:
+    right = hmac.new(b"key", b"data", "sha256").hexdigest()
+    last_digit_changed = right[:-1] + ("0" if right[-1] != "0" else "1")
+    for near in (last_digit_changed, right[:-2], right + "00", right[:16], f"sha512={right}"):
+        assert value(f'hmac::verify("key", "data", "{near}")') is False, near
+    assert value(f'hmac::verify("key", "data", "{right}", "sha512")') is False
+
+
 @pytest.mark.parametrize("version", [4, 7])
 def test_a_uuid_is_of_its_version_and_new_each_time(version: int) -> None:
     made = value(f"let all = []; for i in 0..50 {{ all.push(uuid::v{version}()); }} all")
