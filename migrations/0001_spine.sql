@@ -36,6 +36,7 @@ create table apps (
     name        text not null unique check (name ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),  -- one DNS label: {app}.localhost
     revision    bigint not null default 1,        -- changes with every deploy: caches of routes check it where they insert
     paused_at   timestamptz,
+    http_allowed text[] not null default '{}',    -- private addresses its scripts may call: networks and names
     created_by  integer not null references principals (id),
     created_at  timestamptz not null default now()
 );

@@ -267,8 +267,8 @@ create function begin_executions_v1(
     id uuid, token bigint, app_id int, app_name text, script_id int, script_name text, version int, timeout_ms int,
     source text, trigger_id int, attempt smallint, max_attempts smallint, backoff text, backoff_base_ms int,
     backoff_max_ms int, backoff_jitter_pct smallint, is_sync boolean, reply_to text, is_suspect boolean,
-    root_execution_id uuid, trigger_depth smallint, payload_day date, payload_bytes int, principal_name text,
-    is_principal_disabled boolean, event bytea, body bytea
+    root_execution_id uuid, trigger_depth smallint, payload_day date, payload_bytes int, principal_id int,
+    principal_name text, is_principal_disabled boolean, is_handler boolean, app_revision bigint, event bytea, body bytea
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
@@ -302,9 +302,10 @@ begin
     select b.id, b.token, b.app_id, a.name, b.script_id, b.script_name, coalesce(b.script_version, b.current_version),
            b.timeout_ms, b.source, b.trigger_id, b.attempt, b.max_attempts, b.backoff, b.backoff_base_ms, b.backoff_max_ms,
            b.backoff_jitter_pct, b.is_sync, b.reply_to, b.is_suspect, b.root_execution_id, b.trigger_depth, b.payload_day,
-           b.payload_bytes, pr.name, pr.disabled_at is not null, p.event, p.body
+           b.payload_bytes, b.principal_id, pr.name, pr.disabled_at is not null, b.is_dead_letter_handler, a.revision,
+           p.event, p.body
     from begun b
-    cross join lateral (select a.name from apps a where a.id = b.app_id limit 1) a
+    cross join lateral (select a.name, a.revision from apps a where a.id = b.app_id limit 1) a
     cross join lateral (select pr.name, pr.disabled_at from principals pr where pr.id = b.principal_id limit 1) pr
     left join lateral (
         select p.event, p.body from payloads p

@@ -15,9 +15,13 @@ from picloud.engine import Run, RunFailure, RunResult, ScriptRunner
 from picloud.engine.runner import new_cancel_token
 from picloud.failpoints import failpoint
 from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
+from picloud.services.desk import Desk, RunOf, RunServices
+from picloud.services.effects import NO_EFFECTS, Effects
+from picloud.services.kv import Overlay
 from picloud_actors.board import Board
-from picloud_actors.flusher import Finished, Flusher
+from picloud_actors.flusher import Flusher
 from picloud_actors.scripts import ScriptSources
+from picloud_actors.settling import Finished
 from picloud_actors.workload import Assignment, Workload
 
 _LOG = logging.getLogger("picloud.worker")
@@ -41,6 +45,7 @@ class Executor:
         sources: ScriptSources,
         runner: ScriptRunner,
         flusher: Flusher,
+        desk: Desk,
         reads: ConnectionPool[Any],
         max_trigger_depth: int,
     ) -> None:
@@ -49,6 +54,7 @@ class Executor:
         self._sources = sources
         self._runner = runner
         self._flusher = flusher
+        self._desk = desk
         self._reads = reads
         self._max_trigger_depth = max_trigger_depth
         self._threads = threading.local()
@@ -75,7 +81,15 @@ class Executor:
             raise
         return self._workload.done(key)
 
-    def _finish(self, row: BegunRow) -> Finished:
+    def run_again(self, row: BegunRow, overlay: Overlay | None) -> Finished:
+        """Run a row that was overtaken; the flusher does not get it.
+
+        Args:
+            overlay: what runs before it in a chain have written.
+        """
+        return self._finish(row, overlay)
+
+    def _finish(self, row: BegunRow, overlay: Overlay | None = None) -> Finished:
         if self._is_aborting and not row.is_sync:
             return Finished(row, Settlement(row.id, row.token, "handed_back"))
         if row.is_principal_disabled:
@@ -83,8 +97,9 @@ class Executor:
         if row.trigger_depth > self._max_trigger_depth:
             _LOG.warning("execution %s is %d hops deep and was not run", row.id, row.trigger_depth)
             return _finished(row, RunResult(failure=_TOO_DEEP))
+        services = self._desk.for_run(_identity_of(row), overlay)
         try:
-            result = self._run(row)
+            result = self._run(row, services)
         except Exception as error:  # noqa: BLE001  # the edge of the thread
             # The edge of the thread: one run's surprise must not take the worker with it.
             _LOG.exception("execution %s failed inside PiCloud", row.id)
@@ -94,9 +109,9 @@ class Executor:
         if result.failure and result.failure.code == "cancelled" and self._is_aborting and not row.is_sync:
             # Stopped by us, not by its author: another process runs it from the start.
             return Finished(row, Settlement(row.id, row.token, "handed_back"))
-        return _finished(row, result)
+        return _finished(row, result, services.effects(completed=result.failure is None))
 
-    def _run(self, row: BegunRow) -> RunResult:
+    def _run(self, row: BegunRow, services: RunServices) -> RunResult:
         version = (row.script_id, row.version)
         found = self._sources.get(version)
         if found is None:
@@ -110,7 +125,7 @@ class Executor:
         cancel = self._started(row)
         try:
             failpoint("worker.running", row.id)
-            return self._runner.run(version, _run_of(row, payload[0], payload[1]), limits, cancel)
+            return self._runner.run(version, _run_of(row, payload[0], payload[1]), limits, cancel, services)
         finally:
             self._ended(row)
 
@@ -167,6 +182,18 @@ class Executor:
             self._is_aborting = False
 
 
+def _identity_of(row: BegunRow) -> RunOf:
+    return RunOf(
+        execution_id=row.id,
+        root_execution_id=row.root_execution_id,
+        trigger_depth=row.trigger_depth,
+        app_id=row.app_id,
+        app_revision=row.app_revision,
+        script_id=row.script_id,
+        principal_id=row.principal_id,
+    )
+
+
 def _run_of(row: BegunRow, event: bytes, body: bytes | None) -> Run:
     return Run(
         execution_id=row.id,
@@ -185,7 +212,7 @@ def _run_of(row: BegunRow, event: bytes, body: bytes | None) -> Run:
     )
 
 
-def _finished(row: BegunRow, result: RunResult) -> Finished:
+def _finished(row: BegunRow, result: RunResult, effects: Effects = NO_EFFECTS) -> Finished:
     """What has to be written, and what the caller of a sync run is told."""
     if result.failure is None:
         settlement = Settlement(
@@ -200,13 +227,15 @@ def _finished(row: BegunRow, result: RunResult) -> Finished:
             run_us=result.run_us,
             operations=result.operations,
             version=row.version,
+            is_handler=row.is_handler,
+            effects=effects,
         )
         reply = Reply(row.id, "completed", result.kind, result.http_status, result.headers, result.data)
         return Finished(row, settlement, reply if row.is_sync else None)
-    return _failed(row, result, result.failure)
+    return _failed(row, result, result.failure, effects)
 
 
-def _failed(row: BegunRow, result: RunResult, failure: RunFailure) -> Finished:
+def _failed(row: BegunRow, result: RunResult, failure: RunFailure, effects: Effects) -> Finished:
     error = failure.to_json()
     if failure.code == "depth_exceeded":
         outcome, reason = "depth_exceeded", None
@@ -226,6 +255,8 @@ def _failed(row: BegunRow, result: RunResult, failure: RunFailure) -> Finished:
         operations=result.operations,
         delay_ms=delay_ms,
         version=row.version,
+        is_handler=row.is_handler,
+        effects=effects,
     )
     reply = Reply(row.id, "failed", error=json.loads(error))
     return Finished(row, settlement, reply if row.is_sync else None)

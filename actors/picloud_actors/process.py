@@ -31,7 +31,10 @@ from picloud_actors.executor import Executor
 from picloud_actors.fetcher import Fetcher
 from picloud_actors.flusher import Flusher
 from picloud_actors.heartbeat import Heartbeat
+from picloud_actors.rerunner import Rerunner
 from picloud_actors.scripts import ScriptSources
+from picloud_actors.services import make_desk
+from picloud_actors.settling import Finished
 from picloud_actors.workload import Workload
 
 _LOG = logging.getLogger("picloud.worker")
@@ -51,13 +54,20 @@ class WorkerRuntime:
         self._settings = settings
         self._worker = worker
         self._workload = Workload(worker.threads, worker.takes_sync)
-        self._board = Board(board_path, worker.id, worker.threads)
+        # The rerunner runs scripts too: one more thread that can be to blame.
+        self._board = Board(board_path, worker.id, worker.threads + 1)
         sources = ScriptSources()
-        self._flusher = Flusher(self._workload, self._board, self._database("worker-flush"), settings.redis_url)
+        self._flusher = Flusher(
+            self._workload,
+            self._board,
+            self._database("worker-flush"),
+            settings.redis_url,
+            rerun=self._run_again,
+        )
         self._reads: ConnectionPool[Any] = ConnectionPool(
             settings.database_url,
             min_size=0,
-            max_size=worker.threads,
+            max_size=worker.threads + 1,
             max_idle=30.0,
             open=False,
             kwargs=connection_options("worker-read") | {"autocommit": True},
@@ -68,8 +78,12 @@ class WorkerRuntime:
             sources=sources,
             runner=ScriptRunner(settings.sandbox),
             flusher=self._flusher,
+            desk=make_desk(settings, self._reads),
             reads=self._reads,
             max_trigger_depth=settings.max_trigger_depth,
+        )
+        self._rerunner = Rerunner(
+            self._workload, self._database("worker-rerun"), settings.redis_url, self._executor.run_again
         )
         self._fetcher = Fetcher(
             worker, self._workload, self._board, sources, self._database("worker"), settings.redis_url
@@ -83,6 +97,9 @@ class WorkerRuntime:
         declare(self._executor.execute)
         self._transport = Worker(transport, worker_timeout=_THREAD_TIMEOUT_MS, worker_threads=worker.threads)
 
+    def _run_again(self, losers: list[Finished]) -> None:
+        self._rerunner.put(losers)
+
     def _database(self, name: str) -> Reconnecting:
         return Reconnecting(self._settings.database_url, name=name)
 
@@ -95,6 +112,7 @@ class WorkerRuntime:
         # that their memory budget implies. It is reserved, not used.
         previous = threading.stack_size(stack_bytes(self._settings.sandbox))
         self._transport.start()
+        self._rerunner.start()
         threading.stack_size(previous)
         self._heartbeat.start()
         self._fetcher.start()
@@ -135,10 +153,13 @@ class WorkerRuntime:
         self._stop_threads()
         self._flusher.stop()
         self._flusher.join()
+        self._rerunner.stop()
+        self._rerunner.join()
         self._heartbeat.stop()
         self._say_goodbye()
         self._fetcher.close()
         self._flusher.close()
+        self._rerunner.close()
         self._reads.close()
         if self._workload.is_idle():
             self._board.remove()

@@ -8,6 +8,7 @@ exception to the caller: it is a ``RunResult`` with a ``RunFailure``.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -23,8 +24,11 @@ from picloud.engine.sdk.context import RunContext, RunLog
 from picloud.engine.sdk.modules.response import Response
 from picloud.engine.sdk.modules.url import query_fields
 from picloud.engine.sdk.registration import script_modules
-from picloud.errors import ScriptError
+from picloud.errors import PiCloudError, ScriptError
+from picloud.services.desk import RunServices
 from picloud.settings import SandboxCeilings
+
+_LOG = logging.getLogger("picloud.engine")
 
 #: Compiled scripts kept in a process; the least recently used goes first.
 _CACHED_SCRIPTS = 512
@@ -67,6 +71,7 @@ class RunFailure:
     Attributes:
         code: script_failed, script_timeout, sandbox_limit_exceeded, script_does_not_compile,
             request_not_usable, cancelled or internal_error.
+        reason: the code of what a service refused.
         retryable: False: trying again cannot help, or the script said so.
         retry_after_ms: the delay the script asked for.
     """
@@ -77,6 +82,7 @@ class RunFailure:
     column: int | None = None
     function: str | None = None
     limit: str | None = None
+    reason: str | None = None
     value: Any = None
     retryable: bool = True
     retry_after_ms: int | None = None
@@ -90,6 +96,7 @@ class RunFailure:
             "column": self.column,
             "function": self.function,
             "limit": self.limit,
+            "reason": self.reason,
             "value": self.value,
         }
         return json.dumps({name: value for name, value in document.items() if value is not None}, default=repr).encode()
@@ -123,7 +130,9 @@ class ScriptRunner:
     def __init__(self, ceilings: SandboxCeilings) -> None:
         modules, types = script_modules()
         self._ceilings = ceilings
-        self._engine = rhai.Engine(modules=modules, types=types, limits=engine_limits(ScriptLimits(), ceilings))
+        self._engine = rhai.Engine(
+            modules=modules, types=types, limits=engine_limits(ScriptLimits(), ceilings), resolver=self._imported
+        )
         self._compiled: OrderedDict[tuple[int, int], rhai.Script | RunFailure] = OrderedDict()
         self._limits: dict[ScriptLimits, rhai.Limits] = {}
         self._lock = threading.Lock()
@@ -141,6 +150,22 @@ class ScriptRunner:
             while len(self._compiled) > _CACHED_SCRIPTS:
                 self._compiled.popitem(last=False)
 
+    def _imported(self, path: str, _importer: str | None) -> rhai.Script | None:
+        """``import "path"``: another script of the app that runs, at its deployed version."""
+        services: RunServices = rhai.current_context().services
+        key = services.catalog.scripts.get(path)
+        if key is None:
+            return None
+        with self._lock:
+            compiled = self._compiled.get(key)
+        if compiled is None:
+            self.prepare(key, path, services.source(key))
+            with self._lock:
+                compiled = self._compiled[key]
+        if isinstance(compiled, RunFailure):
+            raise ScriptError(compiled.message, name=path, line=compiled.line or 0, column=compiled.column or 0)
+        return compiled
+
     def knows(self, key: tuple[int, int]) -> bool:
         """Is this version compiled? Marks it as used."""
         with self._lock:
@@ -150,9 +175,17 @@ class ScriptRunner:
             return True
 
     def run(
-        self, key: tuple[int, int], run: Run, limits: ScriptLimits, cancel: rhai.CancelToken | None = None
+        self,
+        key: tuple[int, int],
+        run: Run,
+        limits: ScriptLimits,
+        cancel: rhai.CancelToken | None = None,
+        services: RunServices | None = None,
     ) -> RunResult:
         """Run a prepared version on the calling thread; the GIL is released while the script runs.
+
+        Args:
+            services: what the script may do to the world; None: it can only compute.
 
         Raises:
             KeyError: the version is not prepared (or was pushed out by others).
@@ -161,7 +194,7 @@ class ScriptRunner:
             script = self._compiled[key]
         if isinstance(script, RunFailure):
             return RunResult(failure=script)
-        context = RunContext()
+        context = RunContext(_services=services)
         log = context.log
         try:
             ctx = _ctx(run)
@@ -314,8 +347,19 @@ def _failure_of(error: rhai.RhaiError) -> RunFailure:
             return RunFailure("request_not_usable", error.message, retryable=False)
         case rhai.RhaiInternalError():
             return RunFailure("internal_error", error.message, **place)
+        case rhai.RhaiHostError():
+            return _refused(error, place)
         case _:
             return RunFailure("script_failed", error.message, **place)
+
+
+def _refused(error: rhai.RhaiHostError, place: dict[str, Any]) -> RunFailure:
+    """A service said no, or broke: then its error is ours and nobody else's business."""
+    cause = error.__cause__
+    if isinstance(cause, PiCloudError):
+        return RunFailure("script_failed", cause.message, reason=cause.code, **place)
+    _LOG.error("a host function failed", exc_info=cause)
+    return RunFailure("internal_error", "a function of PiCloud failed; see the worker's log", **place)
 
 
 def _thrown(error: rhai.RhaiThrow, place: dict[str, Any]) -> RunFailure:

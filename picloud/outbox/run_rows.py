@@ -20,6 +20,7 @@ from psycopg.rows import args_row
 from picloud.database import fetch, record_array
 from picloud.queries import Queries
 from picloud.retries import Backoff, RetryPolicy
+from picloud.services.effects import NO_EFFECTS, Effects, KeyId, to_records
 
 _SQL = Queries("worker")
 
@@ -33,7 +34,7 @@ INLINE_PAYLOAD_BYTES = 16 * 1024
 DEADLINE_GRACE = dt.timedelta(seconds=15)
 
 Outcome = Literal["completed", "failed", "rejected", "depth_exceeded", "handed_back", "crashed", "suspected", "lost"]
-Verdict = Literal["done", "dead", "retried", "handed_back", "already", "lost"]
+Verdict = Literal["done", "dead", "retried", "handed_back", "already", "lost", "conflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,11 @@ class BegunRow(msgspec.Struct, frozen=True):
     trigger_depth: int
     payload_day: dt.date
     payload_bytes: int
+    principal_id: int
     principal_name: str
     is_principal_disabled: bool
+    is_handler: bool
+    app_revision: int
     event: bytes | None
     body: bytes | None
 
@@ -227,8 +231,10 @@ class Settlement(msgspec.Struct, frozen=True):
     delay_ms: int | None = None
     version: int | None = None
     is_handler: bool = False
+    effects: Effects = NO_EFFECTS
 
     def size_bytes(self) -> int:
+        """Of what is stored with the end itself, effects left out."""
         return sum(len(part) for part in (self.result, self.error, self.logs, self.http_headers) if part)
 
 
@@ -242,12 +248,20 @@ class Settled(msgspec.Struct, frozen=True):
     freed_slot: bool
     fired: bool
 
+    @property
+    def wakes_relay(self) -> bool:
+        """Whether there may be something to publish that was not there before."""
+        return self.verdict in ("retried", "handed_back") or self.freed_slot or self.fired
 
-def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag: bool = False) -> list[Settled]:
-    """Settle many runs in one transaction.
+
+def settle(
+    connection: Connection[Any], batch: Sequence[Settlement], *, may_lag: bool = False, is_chain: bool = False
+) -> list[Settled]:
+    """Settle many runs in one transaction, with their effects.
 
     Args:
         may_lag: the commit need not wait for the disk: only sync runs without effects.
+        is_chain: each run has read through the writes of those before it: all of them commit or none.
     """
     runs: list[tuple[object, ...]] = []
     data: list[bytes] = []
@@ -256,9 +270,20 @@ def settle(connection: Connection[Any], batch: Sequence[Settlement], *, may_lag:
         runs.append(_run_end(each, first_byte))
         data += [part for part in (each.result, each.http_headers, each.error, each.logs) if part]
         first_byte += each.size_bytes()
-    parameters = {"runs": record_array(runs), "data": b"".join(data), "may_lag": may_lag}
-    settled = fetch(connection, _SQL.complete, parameters)
+    parameters: dict[str, object] = {"runs": record_array(runs), "may_lag": may_lag}
+    statement = _SQL.complete
+    if is_chain or any(each.effects is not NO_EFFECTS for each in batch):
+        effects = to_records(((each.id, each.effects) for each in batch), data, first_byte)
+        parameters |= {name: record_array(records) for name, records in effects._asdict().items()}
+        parameters["is_chain"] = is_chain
+        statement = _SQL.commit
+    settled = fetch(connection, statement, parameters | {"data": b"".join(data)})
     return [Settled(row.id, row.verdict, row.reply_to, row.is_abandoned, row.freed_slot, row.fired) for row in settled]
+
+
+def lock_keys(connection: Connection[Any], keys: Iterable[KeyId]) -> None:
+    """Hold keys until the transaction ends, in the order in which everybody takes them."""
+    connection.execute(_SQL.lock_keys, {"reads": record_array((None, *key, 0) for key in keys)})
 
 
 def _run_end(settlement: Settlement, first_byte: int) -> tuple[object, ...]:

@@ -44,6 +44,16 @@ select (select draining_at is not null from beat) as is_draining,
 select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode
 from complete_executions_v1(%(runs)s::text::run_end[], %(data)b) c
 
+-- name: commit
+-- See commit_executions_v1.
+select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode
+from commit_executions_v1(%(runs)s::text::run_end[], %(data)b, %(reads)s::text::kv_read[], %(writes)s::text::kv_write[],
+                          %(sent)s::text::sent[], %(is_chain)s) c
+
+-- name: lock_keys
+-- For a run that has lost again and again: it runs while it holds what it touched last time.
+select kv_lock(%(reads)s::text::kv_read[], '{}')
+
 -- name: abandon
 -- The answer was committed, but nobody listens at its inbox any more.
 with marked as (

@@ -15,7 +15,6 @@ from picloud.broker import Reply
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
-from picloud.retries import RetryPolicy
 from picloud.settings import Settings
 from picloud_web import problems
 from picloud_web.bodies import check_body, read_body
@@ -98,8 +97,7 @@ class DataPlane:
         self._dispatcher = dispatcher
         self._most_body_bytes = settings.max_body_bytes
         self._executions_url = f"{settings.base_url}/api/v1/executions/"
-        retry = settings.retry
-        self._retry = RetryPolicy(retry.max_attempts, retry.backoff, retry.base_ms, retry.max_ms, retry.jitter_pct)
+        self._retry = settings.retry.policy()
 
     async def handle(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, where: AppPath, *, is_proxy_trusted: bool

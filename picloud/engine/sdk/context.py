@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from picloud.engine.limits import MAX_LOG_BYTES
+from picloud.errors import PiCloudError
+from picloud.services.desk import RunServices
 
 #: A log line longer than this is cut: one line must not eat the whole budget.
 _MAX_LINE_CHARACTERS = 8 * 1024
@@ -58,8 +60,18 @@ class RunContext:
 
     Attributes:
         log: what the script writes for people.
-        services: PiCloud's own services for this run's app; None where there are none, as in a check.
     """
 
     log: RunLog = field(default_factory=RunLog)
-    services: object | None = None
+    _services: RunServices | None = None
+
+    @property
+    def services(self) -> RunServices:
+        """PiCloud's own services for this run's app.
+
+        Raises:
+            PiCloudError: there are none here.
+        """
+        if self._services is None:
+            raise PiCloudError("PiCloud's services are not here", code="no_services")
+        return self._services

@@ -44,8 +44,11 @@ def row(*, is_sync: bool = False, is_suspect: bool = False, size: int = 10) -> B
         trigger_depth=0,
         payload_day=dt.date(2026, 11, 21),
         payload_bytes=size,
+        principal_id=1,
         principal_name="p",
         is_principal_disabled=False,
+        is_handler=False,
+        app_revision=1,
         event=b"{}",
         body=None,
     )

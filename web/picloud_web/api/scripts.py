@@ -16,8 +16,7 @@ from picloud.control.scripts import Script, Version
 from picloud.errors import CapacityError, UnavailableError
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival
-from picloud.retries import RetryPolicy
-from picloud.settings import KIB, MIB, RetryDefaults
+from picloud.settings import KIB, MIB
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging
 from picloud_web.bodies import check_body
@@ -200,7 +199,7 @@ async def _arrival(call: Call, execution_id: UUID, body: Invocation) -> tuple[Ar
         source="invoke",
         principal_id=call.principal.id,
         event=event,
-        retry=_policy(call.services.settings.retry) if is_async else ONE_ATTEMPT,
+        retry=call.services.settings.retry.policy() if is_async else ONE_ATTEMPT,
     )
     return arrival, round(script.timeout_seconds * 1_000)
 
@@ -222,16 +221,6 @@ def _answer(reply: Reply) -> Invoked:
         status=reply.status,
         result=shown_result(reply.result_kind, reply.data, reply.http_status, headers),
         error=reply.error,
-    )
-
-
-def _policy(defaults: RetryDefaults) -> RetryPolicy:
-    return RetryPolicy(
-        max_attempts=defaults.max_attempts,
-        backoff=defaults.backoff,
-        base_ms=defaults.base_ms,
-        max_ms=defaults.max_ms,
-        jitter_pct=defaults.jitter_pct,
     )
 
 

@@ -36,6 +36,7 @@ SAMPLES = {
     "Array": "[1]",
     "?": "1",
     "Response": "response::empty(204)",
+    "Collection": 'kv::collection("things")',
 }
 
 

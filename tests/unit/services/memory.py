@@ -1,0 +1,98 @@
+"""A key-value store in memory, with versions as the real one has them, and the commit of a run against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from picloud.errors import NotFoundError
+from picloud.retries import RetryPolicy
+from picloud.services.catalog import Catalog
+from picloud.services.desk import Desk, RunOf
+from picloud.services.effects import Effects, KeyId
+from picloud.services.kv import ABSENT, KvLimits, Stored, Usage
+from picloud.services.outbound import OutboundRequest, OutboundResponse
+
+APP = 1
+LIMITS = KvLimits(max_keys=100, max_bytes=10_000, max_value_bytes=1_000)
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """``KvStore`` without a database."""
+
+    rows: dict[KeyId, Stored] = field(default_factory=dict[KeyId, Stored])
+    versions: int = 0
+    questions: int = 0
+
+    def read(self, key: KeyId) -> Stored:
+        self.questions += 1
+        return self.rows.get(key, ABSENT)
+
+    def page(
+        self, app_id: int, collection: str, prefix: str, after: str | None, limit: int
+    ) -> list[tuple[str, Stored]]:
+        self.questions += 1
+        names = sorted(
+            name.key
+            for name, stored in self.rows.items()
+            if (name.app_id, name.collection) == (app_id, collection)
+            and name.key.startswith(prefix)
+            and (after is None or name.key > after)
+            and stored.value is not None
+        )
+        return [(key, self.rows[KeyId(app_id, collection, key)]) for key in names[:limit]]
+
+    def usage(self, app_id: int) -> Usage:
+        rows = [(name, stored) for name, stored in self.rows.items() if name.app_id == app_id]
+        return Usage(len(rows), sum(len(name.key.encode()) + len(stored.value or b"") for name, stored in rows))
+
+    def commit(self, effects: Effects) -> bool:
+        """Check what was read, apply what was written; False: something read has changed."""
+        if any(self.rows.get(key, ABSENT).version != version for key, version in effects.reads.items()):
+            return False
+        for key, write in effects.writes.items():
+            self.versions += 1
+            if write.value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = Stored(write.value, self.versions)
+        return True
+
+
+@dataclass(slots=True)
+class MemoryWorld:
+    """Everything a script can reach, in memory: one app with scripts, queues and secrets, and a web that answers."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    scripts: dict[str, str] = field(default_factory=dict[str, str])
+    queues: frozenset[str] = frozenset()
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
+    answer: OutboundResponse = field(default_factory=lambda: OutboundResponse(204, (), b"", "https://example.com/"))
+    calls: list[tuple[int, OutboundRequest]] = field(default_factory=list[tuple[int, OutboundRequest]])
+
+    def desk(self, *, sends_mail: bool = True) -> Desk:
+        return Desk(
+            store=self.store,
+            kv_limits=LIMITS,
+            catalogs=self,
+            retry=RetryPolicy(3, "constant", 0, 0, 0),
+            most_message_bytes=1_000,
+            source=lambda version: self.scripts[
+                next(n for n, each in self.get(0, 0).scripts.items() if each == version)
+            ],
+            call=self._call,
+            secret=self._secret,
+            sends_mail=sends_mail,
+        )
+
+    def get(self, app_id: int, revision: int) -> Catalog:
+        return Catalog({name: (id(self), number) for number, name in enumerate(self.scripts)}, self.queues, ())
+
+    def _call(self, _run: RunOf, ordinal: int, request: OutboundRequest) -> OutboundResponse:
+        self.calls.append((ordinal, request))
+        return self.answer
+
+    def _secret(self, app_id: int, name: str) -> str:
+        if app_id != APP or name not in self.secrets:
+            raise NotFoundError(f"the app has no secret {name!r}", code="secret_not_found")
+        return self.secrets[name]
