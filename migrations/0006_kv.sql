@@ -134,37 +134,42 @@ end
 $$;
 
 -- One write by the API, under the same lock and firing the same triggers as a script's. p_if_version: the version that
--- must be there (0: absent); null: whatever is there. Returns no row when it is another.
+-- must be there; 0: the key must be absent; -1: it must be there; null: whatever is there. Otherwise nothing is written.
+-- old_version and version: before and after; 0: absent.
 create function kv_write_v1(p_write kv_write, p_data bytea, p_if_version bigint)
-returns table (version bigint, fired integer) language plpgsql as $$
+returns table (is_written boolean, old_version bigint, version bigint, fired integer) language plpgsql as $$
 #variable_conflict use_column
 declare
-    v_live bigint;
+    v_old bigint;
     v_fired integer;
 begin
     perform kv_lock('{}', array[p_write]);
-    select e.version into v_live from kv_entries e
-    where e.app_id = p_write.app_id and e.collection = p_write.collection and e.key = p_write.key
-      and (e.expires_at is null or e.expires_at > now());
-    if p_if_version is not null and p_if_version <> coalesce(v_live, 0) then
+    -- In a statement of its own: it sees what was committed before the lock was granted.
+    v_old := coalesce((select e.version from kv_entries e
+                       where e.app_id = p_write.app_id and e.collection = p_write.collection and e.key = p_write.key
+                         and (e.expires_at is null or e.expires_at > now())), 0);
+    if p_if_version = -1 and v_old = 0 or p_if_version >= 0 and p_if_version <> v_old then
+        return query select false, v_old, v_old, 0;
         return;
     end if;
     v_fired := kv_apply(array[p_write], p_data);
-    return query select coalesce((select e.version from kv_entries e
-                                  where e.app_id = p_write.app_id and e.collection = p_write.collection and e.key = p_write.key), v_live, 0),
-                        v_fired;
+    return query select true, v_old, coalesce((select e.version from kv_entries e
+                                               where e.app_id = p_write.app_id and e.collection = p_write.collection
+                                                 and e.key = p_write.key), 0), v_fired;
 end
 $$;
 
 -- Removes keys whose time has passed, under their locks; a key that was set again meanwhile stays. That a key expires
--- fires no trigger: nobody did it.
+-- fires no trigger: nobody did it. Apps that somebody is changing are left for the next time: one that is being removed
+-- takes its keys along, and waiting for it while holding some of them would be a deadlock.
 create function kv_sweep(p_limit integer) returns integer language plpgsql as $$
 declare
     v_keys kv_write[];
     v_count integer;
 begin
     select array_agg(row(null, e.app_id, e.collection, e.key, null, null, null, null)::kv_write) into v_keys
-    from (select e.app_id, e.collection, e.key from kv_entries e where e.expires_at < now() order by e.expires_at limit p_limit) e;
+    from (select e.app_id, e.collection, e.key from kv_entries e join apps a on a.id = e.app_id
+          where e.expires_at < now() order by e.expires_at limit p_limit for key share of a skip locked) e;
     if v_keys is null then
         return 0;
     end if;
@@ -181,12 +186,17 @@ begin
 end
 $$;
 
--- Adds up what accumulates in kv_usage; whoever else does it at the same time takes other rows.
+-- Adds up what accumulates in kv_usage; whoever else does it at the same time takes other rows. An app that has one row
+-- is left alone, and so is one that somebody is changing (see kv_sweep).
 create function kv_compact_usage() returns void language sql as $$
     with taken as materialized (
-        select ctid as row_at from kv_usage for update skip locked
+        select u.ctid as row_at
+        from kv_usage u join apps a on a.id = u.app_id
+        where u.app_id in (select app_id from kv_usage group by app_id having count(*) > 1)
+        for update of u skip locked for key share of a skip locked
     ), gone as (
         delete from kv_usage u using taken where u.ctid = taken.row_at returning u.app_id, u.keys, u.bytes
     )
-    insert into kv_usage (app_id, keys, bytes) select app_id, sum(keys), sum(bytes) from gone group by app_id
+    insert into kv_usage (app_id, keys, bytes)
+    select app_id, sum(keys), sum(bytes) from gone group by app_id having sum(keys) <> 0 or sum(bytes) <> 0
 $$;

@@ -103,7 +103,7 @@ def _check_against_the_description(method: str, path: str, result: falcon.testin
 
 
 def _pattern(endpoint: Endpoint) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{\w+:path\}", ".+", re.sub(r"\{\w+(:uuid|:int)?\}", "[^/]+", endpoint.path)))
+    return re.compile(re.sub(r"\{\w+:path\}", ".+", re.sub(r"\{\w+(:uuid|:int|:segment)?\}", "[^/]+", endpoint.path)))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``deploy``, ``keys``, ``executions``, ``logs``, ``outbox``,
+* ``apps``, ``scripts``, ``routes``, ``deploy``, ``keys``, ``kv``, ``executions``, ``logs``, ``outbox``,
   ``dead_letters``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
@@ -32,6 +32,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         deploy,
         executions,
         keys,
+        kv,
         logs,
         openapi,
         outbox,
@@ -40,5 +41,5 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         system,
     )
 
-    modules = (openapi, keys, apps, deploy, scripts, routes, executions, logs, outbox, dead_letters, system)
+    modules = (openapi, keys, apps, deploy, scripts, routes, kv, executions, logs, outbox, dead_letters, system)
     return tuple(endpoint for module in modules for endpoint in module.ENDPOINTS)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,8 @@ _WAKE = script("wake")
 
 DEFAULT_BODY_BYTES = 256 * KIB
 
-#: A placeholder of an endpoint's path: its name, and int, uuid, path or nothing.
+#: A placeholder of an endpoint's path: its name, and int, uuid, path (all that is left), segment (all up to the next
+#: slash that is not percent-encoded) or nothing.
 PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
@@ -45,6 +46,7 @@ class Call:
     Attributes:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
+        request_headers: of the call, their names in lower case.
         headers: sent with the answer.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
     """
@@ -53,6 +55,7 @@ class Call:
     principal: Principal
     path: dict[str, Any]
     status: int
+    request_headers: Mapping[str, str] = field(default_factory=dict[str, str])
     headers: dict[str, str] = field(default_factory=dict[str, str])
     execution_id: UUID | None = None
 
@@ -96,7 +99,7 @@ class Endpoint:
     Attributes:
         statuses: what it answers when all goes well; the first one unless the handler says otherwise.
         query: type of the query parameters; None: there are none.
-        body: type of the JSON body; None: there is none.
+        body: type of the JSON body; ``msgspec.Raw``: any JSON value, as bytes; None: there is none.
         returns: type of the answer; None: it is empty.
     """
 

@@ -16,6 +16,7 @@ from picloud.control.pages import DEFAULT_LIMIT, MAX_LIMIT
 from picloud.control.records import Connection
 from picloud.errors import InvalidInputError
 from picloud_web.api.endpoints import Call
+from picloud_web.bodies import check_body
 
 #: Text for a column: PostgreSQL's text refuses U+0000.
 Text = Annotated[str, msgspec.Meta(pattern=r"^[^\u0000]*$", max_length=4_000)]
@@ -98,6 +99,8 @@ def read_query(parameters: Mapping[str, str | list[str]], into: Any) -> Any:
 
 def decode_body(data: bytes | None, into: Any) -> Any:
     """A JSON body as ``into``. Raises: InvalidInputError, naming the place."""
+    if into is msgspec.Raw:
+        return _value_of(data)
     try:
         # An endpoint whose values are all optional can be called without a body.
         return msgspec.json.decode(data or b"{}", type=into)
@@ -105,6 +108,14 @@ def decode_body(data: bytes | None, into: Any) -> Any:
         raise InvalidInputError(_where_and_what(error, "the body")) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"the body is not JSON: {error}") from None
+
+
+def _value_of(data: bytes | None) -> msgspec.Raw:
+    """Any JSON value a script can be given, in the one form it is stored in."""
+    if not data:
+        raise InvalidInputError("the body must be a JSON value")
+    check_body(data, "application/json")
+    return msgspec.Raw(msgspec.json.encode(msgspec.json.decode(data)))
 
 
 def _where_and_what(error: msgspec.ValidationError, whole: str) -> str:

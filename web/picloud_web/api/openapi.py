@@ -16,6 +16,7 @@ _PLACEHOLDER_SCHEMAS: dict[str | None, dict[str, Any]] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer", "minimum": 1, "maximum": 2_147_483_647},
     "path": {"type": "string", "minLength": 1},
+    "segment": {"type": "string", "minLength": 1},
     None: {"type": "string", "minLength": 1},
 }
 
@@ -93,7 +94,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
         operation["requestBody"] = {
-            "required": any(field.required for field in msgspec.structs.fields(endpoint.body)),
+            "required": endpoint.body is msgspec.Raw
+            or any(field.required for field in msgspec.structs.fields(endpoint.body)),
             "content": {"application/json": {"schema": _schema(endpoint.body)}},
         }
     return operation

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
 
 import falcon
 import falcon.asgi
@@ -40,7 +42,15 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 #: How Falcon's router writes a placeholder. Numbers are those that fit into PostgreSQL's integer.
-_CONVERTERS = {"uuid": ":uuid", "int": ":int(min=1, max=2147483647)", "path": ":path", None: ""}
+_CONVERTERS = {
+    "uuid": ":uuid",
+    "int": ":int(min=1, max=2147483647)",
+    "path": ":path",
+    "segment": ":path",
+    None: "",
+}
+_TAIL_MARKER = re.compile(":(?:path|segment)}")
+_TAIL_PATTERNS = {"int": "[1-9][0-9]{0,8}", "path": ".+", "segment": "[^/]+"}
 
 
 def mount(app: Application, services: Services, prefix: str, endpoints: Iterable[Endpoint]) -> None:
@@ -49,35 +59,35 @@ def mount(app: Application, services: Services, prefix: str, endpoints: Iterable
     for endpoint in endpoints:
         by_template.setdefault(_template(endpoint.path), []).append(endpoint)
     for template, sharing in by_template.items():
-        app.add_route(prefix + template, _Resource(services, sharing))
+        app.add_route(prefix + template, _Resource(services, prefix, sharing))
 
 
 class _Resource:
     """The endpoints of one template, as Falcon looks for them: ``on_get`` and so on."""
 
-    def __init__(self, services: Services, endpoints: list[Endpoint]) -> None:
+    def __init__(self, services: Services, prefix: str, endpoints: list[Endpoint]) -> None:
         for method in {endpoint.method for endpoint in endpoints}:
-            setattr(self, f"on_{method.lower()}", _Responder(services, method, endpoints).respond)
+            setattr(self, f"on_{method.lower()}", _Responder(services, prefix, method, endpoints).respond)
 
 
 class _Responder:
     """Answers one method of one template."""
 
-    def __init__(self, services: Services, method: str, endpoints: list[Endpoint]) -> None:
+    def __init__(self, services: Services, prefix: str, method: str, endpoints: list[Endpoint]) -> None:
         self._services = services
         self._method = method
         # The longest first: …/scripts/{name:path} alone would take …/versions for a part of the name.
         self._endpoints = [
-            (_tail_pattern(each.path), each) for each in sorted(endpoints, key=lambda each: -len(each.path))
+            (_Tail.of(each.path, prefix), each) for each in sorted(endpoints, key=lambda each: -len(each.path))
         ]
 
     async def respond(self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: Any) -> None:
         """Take one call all the way; what goes wrong is raised, and answered by ``picloud_web.problems``."""
-        endpoint, path = self._find(path)
+        endpoint, path = self._find(path, request)
         _refuse_foreign_pages(request)
         try:
             principal = await _authorize(self._services, request)
-            call = Call(self._services, principal, path, endpoint.statuses[0])
+            call = Call(self._services, principal, path, endpoint.statuses[0], request.headers)
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
@@ -89,12 +99,12 @@ class _Responder:
                 raise
             raise UnavailableError("PostgreSQL does not answer") from error
 
-    def _find(self, values: dict[str, Any]) -> tuple[Endpoint, dict[str, Any]]:
+    def _find(self, values: dict[str, Any], request: falcon.asgi.Request) -> tuple[Endpoint, dict[str, Any]]:
         """Which endpoint is meant, and the values of its placeholders."""
         if any("\0" in value for value in values.values() if isinstance(value, str)):
             raise NotFoundError("nothing has a NUL character in its name")
-        for pattern, candidate in self._endpoints:
-            found = _tail_values(pattern, values)
+        for tail, candidate in self._endpoints:
+            found = values if tail is None else tail.values(values, _raw_path(request))
             if found is not None:
                 sharing = {each.method: each for _, each in self._endpoints if each.path == candidate.path}
                 if self._method not in sharing:
@@ -104,28 +114,63 @@ class _Responder:
 
 
 def _template(path: str) -> str:
-    """Falcon's template of a path. Falcon allows ``:path`` only at the end: what follows it is ``_tail_pattern``'s."""
-    start, marker, _ = path.partition(":path}")
-    return PLACEHOLDER.sub(lambda match: f"{{{match[1]}{_CONVERTERS[match[2]]}}}", start + marker)
+    """Falcon's template of a path. Falcon allows ``:path`` only at the end: what follows it is for ``_Tail``."""
+    marker = _TAIL_MARKER.search(path)
+    start = path if marker is None else path[: marker.end()]
+    return PLACEHOLDER.sub(lambda match: f"{{{match[1]}{_CONVERTERS[match[2]]}}}", start)
 
 
-def _tail_pattern(path: str) -> re.Pattern[str] | None:
-    """What the value of a ``:path`` placeholder must look like, with all that follows it; None: there is none."""
-    start, marker, tail = path.partition(":path}")
-    if not marker:
-        return None
-    name = start.rpartition("{")[2]
-    return re.compile(f"(?P<{name}>.+)" + re.sub(r"\{(\w+):int\}", r"(?P<\1>[1-9][0-9]{0,8})", tail))
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """The end of a path, from its first ``:path`` or ``:segment`` placeholder on; Falcon gives it as one value.
+
+    Attributes:
+        name: of that placeholder.
+        kinds: of every placeholder in the tail.
+        is_raw: there are segments: the tail is split before its percent-encoding is undone.
+        slashes: in the path before the tail.
+    """
+
+    pattern: re.Pattern[str]
+    name: str
+    kinds: dict[str, str | None]
+    is_raw: bool
+    slashes: int
+
+    @classmethod
+    def of(cls, path: str, prefix: str) -> _Tail | None:
+        """None: Falcon's router sees to the whole path."""
+        marker = _TAIL_MARKER.search(path)
+        if marker is None:
+            return None
+        start = path.rindex("{", 0, marker.start())
+        kinds = {match[1]: match[2] for match in PLACEHOLDER.finditer(path, start)}
+        pattern = PLACEHOLDER.sub(lambda match: f"(?P<{match[1]}>{_TAIL_PATTERNS[match[2]]})", path[start:])
+        slashes = (prefix + path[:start]).count("/")
+        return cls(re.compile(pattern), next(iter(kinds)), kinds, "segment" in kinds.values(), slashes)
+
+    def values(self, values: dict[str, Any], raw_path: str) -> dict[str, Any] | None:
+        """``values`` with those of the tail; None: this is not the endpoint."""
+        match = self.pattern.fullmatch(self._raw(values, raw_path) if self.is_raw else values[self.name])
+        if match is None:
+            return None
+        return values | {name: self._value(name, text) for name, text in match.groupdict().items()}
+
+    def _raw(self, values: dict[str, Any], raw_path: str) -> str:
+        """The tail as it was sent; nothing when slashes before it were encoded too, so that it cannot be told."""
+        tail = raw_path.split("/", self.slashes)[-1]
+        return tail if unquote(tail) == values[self.name] else ""
+
+    def _value(self, name: str, text: str) -> Any:
+        if self.kinds[name] == "int":
+            return int(text)
+        return unquote(text) if self.is_raw else text
 
 
-def _tail_values(pattern: re.Pattern[str] | None, values: dict[str, Any]) -> dict[str, Any] | None:
-    if pattern is None:
-        return values
-    name, *numbers = pattern.groupindex
-    match = pattern.fullmatch(values[name])
-    if match is None:
-        return None
-    return values | {name: match[name]} | {number: int(match[number]) for number in numbers}
+def _raw_path(request: falcon.asgi.Request) -> str:
+    """The path as it was sent (ASGI, "HTTP connection scope"), without the query."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.path).encode("ascii")
+    return raw.decode("latin-1").partition("?")[0]
 
 
 def _refuse_foreign_pages(request: falcon.asgi.Request) -> None:
