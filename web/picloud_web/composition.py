@@ -6,6 +6,7 @@ shared by its children. ``Dependencies.start`` opens, in the event loop.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from psycopg import AsyncConnection
 from picloud import broker
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
 from picloud.database import connection_options
+from picloud.errors import ConfigurationError
+from picloud.local.master_key import load_master_key, master_key_path
+from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web.dataplane import DataPlane
 from picloud_web.directory import Directory
@@ -23,6 +27,8 @@ from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.inbox import POP_SECONDS, Inbox
 from picloud_web.services import Database, Services
 from picloud_web.window import Window
+
+_log = logging.getLogger("picloud.web")
 
 _POOL_SIZE = 4
 #: A request that finds no free connection for this long is answered 503.
@@ -98,10 +104,25 @@ def build(settings: Settings) -> Dependencies:
     dispatcher = OutboxDispatcher(database, window, inbox, connect, max_sync_in_flight=settings.max_sync_in_flight)
     directory = Directory(_DatabaseSource(database))
     return Dependencies(
-        services=Services(settings, database, client, dispatcher),
+        services=Services(settings, database, client, dispatcher, Vault(lambda: read_master_key(settings))),
         directory=directory,
         data_plane=DataPlane(settings, directory, dispatcher),
         dispatcher=dispatcher,
         window=window,
         blocking_redis=blocking,
     )
+
+
+def read_master_key(settings: Settings) -> bytes:
+    """The master key, in the event loop: the file is small, and read once.
+
+    Raises:
+        ConfigurationError: in words fit for whoever calls the API; where the file should be is for the log.
+    """
+    try:
+        return load_master_key(master_key_path(settings))
+    except ConfigurationError as error:
+        _log.error("%s (%s)", error.message, error.hint)
+        raise ConfigurationError(
+            "the web process cannot read it", hint="its log names the file; `picloud doctor` checks it"
+        ) from error

@@ -64,6 +64,8 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "no_capacity": 503,
     "app_paused": 503,
     "storage_unavailable": 503,
+    "master_key_missing": 503,
+    "wrong_master_key": 503,
     "internal_error": 500,
 }
 
@@ -100,6 +102,8 @@ _TITLES: Mapping[str, str] = {
     "no_capacity": "No capacity",
     "app_paused": "The app is paused",
     "storage_unavailable": "Storage is unavailable",
+    "master_key_missing": "The master key is missing",
+    "wrong_master_key": "The master key is the wrong one",
     "internal_error": "Internal error",
 }
 

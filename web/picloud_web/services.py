@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from picloud.broker import Reply
 from picloud.outbox.accept import Arrival
+from picloud.services.vault import Vault
 from picloud.settings import Settings
 
 Database = AsyncConnectionPool[AsyncConnection[TupleRow]]
@@ -67,9 +68,11 @@ class Services:
         database: short, autocommitted statements of the control API and of reads.
         redis: not for blocking commands.
         dispatcher: the way into the outbox.
+        vault: seals secrets; needs the master key when the first one is set.
     """
 
     settings: Settings
     database: Database
     redis: redis.asyncio.Redis
     dispatcher: Dispatcher
+    vault: Vault

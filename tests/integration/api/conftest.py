@@ -21,6 +21,7 @@ from picloud import broker
 from picloud.broker import Reply
 from picloud.control.identity import create_admin_key
 from picloud.outbox.accept import Arrival
+from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web import problems
 from picloud_web.api import add_routes, all_endpoints
@@ -118,7 +119,7 @@ def api(database_url: str, redis_url: str) -> Iterator[Api]:
         client = broker.connect_async(redis_url, name="test")
         app: Any = falcon.asgi.App()
         problems.install(app)
-        services = Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher)
+        services = Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher, Vault(lambda: b"k" * 32))
         add_routes(app, services)
         conductor = falcon.testing.ASGIConductor(app)
 

@@ -4,7 +4,7 @@
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``deploy``, ``keys``, ``kv``, ``executions``, ``logs``, ``outbox``,
+* ``apps``, ``scripts``, ``routes``, ``secrets``, ``deploy``, ``keys``, ``kv``, ``executions``, ``logs``, ``outbox``,
   ``dead_letters``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
@@ -38,8 +38,23 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         outbox,
         routes,
         scripts,
+        secrets,
         system,
     )
 
-    modules = (openapi, keys, apps, deploy, scripts, routes, kv, executions, logs, outbox, dead_letters, system)
+    modules = (
+        openapi,
+        keys,
+        apps,
+        deploy,
+        scripts,
+        routes,
+        secrets,
+        kv,
+        executions,
+        logs,
+        outbox,
+        dead_letters,
+        system,
+    )
     return tuple(endpoint for module in modules for endpoint in module.ENDPOINTS)

@@ -1,0 +1,269 @@
+"""Seals secrets and opens them: AES-256-GCM in two layers, so that a new master key touches no secret.
+
+::
+
+    master key ── HKDF ──> wrapping key          a file; signs other things too, so the key that wraps is derived
+    wrapping key ── seals ──> data key           authenticated with it: the data key's id
+    data key ── seals ──> value of a secret      authenticated with it: app, name, version
+
+What is authenticated is not stored beside what is sealed but taken from where it was found.
+A row that was altered, or copied to another app, name or version, does not open: the
+answer is an error, never another value.
+
+Values are in no ``repr``, no error, and no cache: a run reads what is set when it asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from psycopg import Connection
+from psycopg_pool import ConnectionPool
+
+from picloud.database import fetch
+from picloud.errors import ConfigurationError, InvalidInputError, NotFoundError, PiCloudError
+from picloud.ids import new_id
+from picloud.queries import Queries
+
+_SQL = Queries("secrets")
+
+MAX_NAME_CHARACTERS = 100
+MAX_VALUE_BYTES = 64 * 1024
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_KEY_BYTES = 32
+#: Random, and new for every value: with 96 bits one key seals 2^32 values safely (NIST SP 800-38D, 8.3).
+_NONCE_BYTES = 12
+_MASTER_KEY_ID_BYTES = 8
+
+
+class MasterKeyError(ConfigurationError):
+    """Raised when secrets are needed where no master key can be read."""
+
+    code = "master_key_missing"
+
+
+class WrongMasterKeyError(MasterKeyError):
+    """Raised when the master key is not the one that this installation's secrets are sealed with."""
+
+    code = "wrong_master_key"
+
+
+class BrokenSealError(PiCloudError):
+    """Raised when what is stored is not what was sealed for this place; it was altered, or belongs elsewhere."""
+
+    code = "broken_seal"
+
+
+class SecretPlace(NamedTuple):
+    """Where a sealed value belongs; it opens nowhere else."""
+
+    app_id: int
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key as it is stored.
+
+    Attributes:
+        wrapped: sealed with the master key.
+        master_key_id: which one that was; says nothing about the key itself.
+    """
+
+    id: UUID
+    wrapped: bytes = field(repr=False)
+    master_key_id: bytes
+
+
+class _Master(NamedTuple):
+    id: bytes
+    cipher: AESGCM
+
+
+class Vault:
+    """Seals and opens. Thread-safe; keeps the master key and opened data keys for as long as it lives."""
+
+    def __init__(self, master_key: Callable[[], bytes]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            master_key: 32 bytes; asked when a key is needed first, and again after it raised ConfigurationError.
+        """
+        self._load = master_key
+        self._lock = threading.Lock()
+        self._master: _Master | None = None
+        self._opened: dict[UUID, AESGCM] = {}
+
+    def new_data_key(self) -> DataKey:
+        """A data key that was never made before.
+
+        Raises:
+            MasterKeyError: there is nothing to wrap it with.
+        """
+        master = self._use_master()
+        identifier = new_id()
+        wrapped = _seal(master.cipher, AESGCM.generate_key(8 * _KEY_BYTES), _bound_to_key(identifier))
+        return DataKey(identifier, wrapped, master.id)
+
+    def seal(self, data_key: DataKey, place: SecretPlace, value: str) -> bytes:
+        """The value, to be opened at its place only.
+
+        Raises:
+            InvalidInputError: the value is empty, too long, or no text.
+            MasterKeyError: there is no master key here, or the wrong one.
+            BrokenSealError: the data key is damaged.
+        """
+        content = checked_value(value)
+        return _seal(self._cipher(data_key), content, _bound_to_place(place))
+
+    def open(self, data_key: DataKey, place: SecretPlace, sealed: bytes) -> str:
+        """The value that was sealed for ``place``.
+
+        Raises:
+            MasterKeyError: there is no master key here, or the wrong one.
+            BrokenSealError: it was not sealed for this place by this data key, or was altered since.
+        """
+        cipher = self._cipher(data_key)
+        try:
+            return _open(cipher, sealed, _bound_to_place(place)).decode()
+        except InvalidTag:
+            raise BrokenSealError(
+                f"secret {place.name} cannot be opened: its row was altered, or was sealed for another app,"
+                " name or version",
+                hint="setting it again writes a row that opens",
+            ) from None
+
+    def _cipher(self, data_key: DataKey) -> AESGCM:
+        with self._lock:
+            known = self._opened.get(data_key.id)
+        if known is not None:
+            return known
+        master = self._use_master()
+        if data_key.master_key_id != master.id:
+            raise WrongMasterKeyError(
+                f"the master key here ({master.id.hex()}) is not the one that secrets are sealed with"
+                f" ({data_key.master_key_id.hex()})",
+                hint="copy the file from a machine that has the right one, and name it with PICLOUD_MASTER_KEY_FILE",
+            )
+        try:
+            opened = AESGCM(_open(master.cipher, data_key.wrapped, _bound_to_key(data_key.id)))
+        except InvalidTag:
+            raise BrokenSealError(f"data key {data_key.id} cannot be opened: its row was altered") from None
+        with self._lock:
+            self._opened[data_key.id] = opened
+        return opened
+
+    def _use_master(self) -> _Master:
+        with self._lock:
+            if self._master is None:
+                self._master = _master_of(self._load_key())
+            return self._master
+
+    def _load_key(self) -> bytes:
+        try:
+            return self._load()
+        except ConfigurationError as error:
+            raise MasterKeyError(f"secrets need the master key: {error.message}", hint=error.hint) from error
+
+
+class SecretReader:
+    """Reads the secrets of running scripts. Thread-safe; needs the master key when the first secret is read."""
+
+    def __init__(self, pool: ConnectionPool[Connection[Any]], master_key: Callable[[], bytes]) -> None:
+        self._pool = pool
+        self._vault = Vault(master_key)
+
+    def get(self, app_id: int, name: str) -> str:
+        """The value of a secret as it is set now.
+
+        Raises:
+            NotFoundError: the app has none of this name.
+            MasterKeyError: there is no master key here, or the wrong one.
+            BrokenSealError: what is stored is not what was set.
+        """
+        # A name that cannot be a secret's is not asked for: it may hold what PostgreSQL refuses.
+        if wrong := wrong_secret_name(name):
+            raise NotFoundError(f"the app has no secret of this name: {wrong}", code="secret_not_found")
+        with self._pool.connection() as connection:
+            rows = fetch(connection, _SQL.secret_of_run, {"app_id": app_id, "name": name})
+        if not rows or rows[0].sealed is None:
+            app = rows[0].app if rows else "APP"
+            raise NotFoundError(
+                f"the app has no secret {name!r}",
+                hint=f"`picloud secrets set {app} {name}` sets it",
+                code="secret_not_found",
+            )
+        (row,) = rows
+        data_key = DataKey(row.data_key_id, bytes(row.wrapped), bytes(row.master_key_id))
+        return self._vault.open(data_key, SecretPlace(app_id, name, row.version), bytes(row.sealed))
+
+
+def wrong_secret_name(name: str) -> str | None:
+    """Why ``name`` cannot be a secret's, or None."""
+    if _NAME.fullmatch(name):
+        return None
+    return (
+        f"a secret's name has 1 to {MAX_NAME_CHARACTERS} letters, digits, _ . or -, with a letter or _ first,"
+        " as in STRIPE_KEY"
+    )
+
+
+def checked_value(value: str) -> bytes:
+    """The value as it is sealed.
+
+    Raises:
+        InvalidInputError: it is empty, too long, or no text. The value is not in the message.
+    """
+    # Asked before it is encoded: the error of a failed encoding holds what it could not encode.
+    if _SURROGATE.search(value):
+        raise InvalidInputError("value: holds half a character (a lone surrogate)")
+    content = value.encode()
+    if not 1 <= len(content) <= MAX_VALUE_BYTES:
+        raise InvalidInputError(f"value: a secret has 1 to {MAX_VALUE_BYTES} bytes, not {len(content)}")
+    return content
+
+
+def _master_of(key: bytes) -> _Master:
+    if len(key) != _KEY_BYTES:
+        raise MasterKeyError(f"a master key has {_KEY_BYTES} bytes, not {len(key)}")
+    derived = HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"picloud wraps data keys").derive(key)  # RFC 5869
+    identifier = hmac.digest(key, b"picloud master key id", hashlib.sha256)[:_MASTER_KEY_ID_BYTES]
+    return _Master(identifier, AESGCM(derived))
+
+
+def _seal(cipher: AESGCM, content: bytes, bound_to: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, content, bound_to)
+
+
+def _open(cipher: AESGCM, sealed: bytes, bound_to: bytes) -> bytes:
+    """Raises: InvalidTag."""
+    if len(sealed) < _NONCE_BYTES:
+        raise InvalidTag
+    return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound_to)
+
+
+def _bound_to_key(identifier: UUID) -> bytes:
+    return b"picloud data key\0" + identifier.bytes
+
+
+def _bound_to_place(place: SecretPlace) -> bytes:
+    # The name comes last: it alone could hold what separates.
+    return f"picloud secret\0{place.app_id}\0{place.version}\0{place.name}".encode()
