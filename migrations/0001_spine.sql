@@ -200,6 +200,7 @@ create table executions (
     status             text not null check (status in ('completed', 'failed', 'dead', 'cancelled', 'depth_exceeded', 'abandoned')),
     token              bigint not null,           -- of the run that ended it: answers a completion sent twice
     attempts           smallint not null,
+    conflicts          smallint not null default 0,   -- how often its last attempt ran again because others changed what it read
     is_sync            boolean not null,
     root_execution_id  uuid not null,
     parent_execution_id uuid,

@@ -31,17 +31,18 @@ create type run_end as (
     id uuid, token bigint, outcome text, reason text, result_kind text, http_status smallint, run_us bigint,
     operations bigint, delay_ms bigint, version integer,
     first_byte integer, result_bytes integer, headers_bytes integer, error_bytes integer, logs_bytes integer,
-    is_handler boolean                            -- of a dead letter
+    is_handler boolean,                           -- of a dead letter
+    conflicts smallint                            -- runs before this one that others overtook
 );
 
 -- The runs of a batch with their slices cut out. Inlined into the statements that use it, which pay for what they name.
 create function read_run_ends(p_runs run_end[], p_data bytea)
 returns table (
     id uuid, token bigint, outcome text, reason text, result_kind text, http_status smallint, run_us bigint,
-    operations bigint, delay_ms bigint, version integer, result bytea, http_headers bytea, error bytea, logs bytea
+    operations bigint, delay_ms bigint, version integer, conflicts smallint, result bytea, http_headers bytea, error bytea, logs bytea
 ) language sql immutable as $$
     select r.id, r.token, r.outcome, r.reason, r.result_kind, r.http_status, r.run_us, r.operations, r.delay_ms, r.version,
-           substring(p_data from r.first_byte for r.result_bytes),
+           r.conflicts, substring(p_data from r.first_byte for r.result_bytes),
            substring(p_data from r.first_byte + coalesce(r.result_bytes, 0) for r.headers_bytes),
            substring(p_data from r.first_byte + coalesce(r.result_bytes, 0) + coalesce(r.headers_bytes, 0)
                      for r.error_bytes),
@@ -196,14 +197,14 @@ begin
     ), ended as (
         delete from outbox o using ours r where o.ctid = r.row_at
         returning o.*, r.outcome, r.result_kind, r.result, r.http_status, r.http_headers, r.error, r.run_us, r.operations,
-                  r.version, o.is_sync and o.reply_deadline < now() as is_late
+                  r.version, r.conflicts, o.is_sync and o.reply_deadline < now() as is_late
     ), recorded as (
-        insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts,
+        insert into executions (id, app_id, script_id, script_version, source, trigger_id, principal_id, status, token, attempts, conflicts,
                                 is_sync, root_execution_id, parent_execution_id, trigger_depth, worker_id, accepted_at, started_at,
                                 run_us, operations, result_kind, result, http_status, http_headers, error)
         select e.id, e.app_id, e.script_id, coalesce(e.version, e.script_version), e.source, e.trigger_id, e.principal_id,
-               final_status(e.outcome, e.is_sync, e.is_dead_letter_handler, e.is_late), e.token, e.attempt, e.is_sync,
-               e.root_execution_id, e.parent_execution_id, e.trigger_depth, e.worker_id, e.accepted_at,
+               final_status(e.outcome, e.is_sync, e.is_dead_letter_handler, e.is_late), e.token, e.attempt,
+               coalesce(e.conflicts, 0), e.is_sync, e.root_execution_id, e.parent_execution_id, e.trigger_depth, e.worker_id, e.accepted_at,
                coalesce(now() - e.run_us * interval '1 us', e.begun_at), e.run_us, e.operations, e.result_kind, e.result,
                e.http_status, e.http_headers, e.error
         from ended e

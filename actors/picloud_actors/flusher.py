@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from picloud.database import Reconnecting, is_outage
 from picloud.failpoints import failpoint
@@ -107,7 +106,7 @@ class Flusher(threading.Thread):
         self._workload.settled(identifier for identifier in ids if identifier not in lost)
         self._settler.tell(batch, verdicts)
         if losers:
-            self._rerun([replace(each, losses=each.losses + 1) for each in losers])
+            self._rerun([each.having_lost(each.losses + 1) for each in losers])
 
     def close(self) -> None:
         """Close the connections; after the thread has ended."""

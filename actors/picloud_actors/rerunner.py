@@ -1,9 +1,10 @@
 """Runs that lost a key they read to somebody else run again, one after the other, and commit together.
 
 Each reads through the writes of those before it, so a key that everybody wants
-costs one more run each, not a race without end. A run that keeps losing takes the
-locks of the keys it touched last time first, and commits under them: then nobody
-can overtake it, and it must end.
+costs one more run each, not a race without end. Quick ones take the locks of the
+keys they touched last time first, run, and commit under them: nobody can overtake
+them. Locks are not held while slow scripts run; those try their luck a few times
+before they lock too, each by itself, so that every run ends.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import psycopg
 
@@ -27,12 +27,14 @@ from picloud_actors.workload import Workload
 
 _LOG = logging.getLogger("picloud.worker")
 
-#: Losses after which a run locks first.
+#: Losses after which a slow run locks first, too.
 PATIENCE = 3
 #: A run that touches other keys whenever it runs cannot be helped by locks.
 MOST_LOSSES = 20
 
-#: What one chain may hold: its locks are held together, and those behind it wait.
+#: How long runs that hold locks may take together, by what they took last time.
+LOCKED_US = 50_000
+#: What a chain without locks may hold, and how long it may grow.
 MOST_RUNS = 256
 MOST_SECONDS = 0.25
 
@@ -80,21 +82,28 @@ class Rerunner(threading.Thread):
                 self._workload.settled(each.row.id for each in losers)
 
     def _next(self) -> list[Finished]:
-        """A run that locks first goes alone; the others form a chain."""
+        """Runs that go together: those that lock have to be quick together, patient ones go alone."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._is_stopping)
             losers: list[Finished] = []
+            keys: set[KeyId] = set()
             while self._queue and len(losers) < MOST_RUNS:
-                if self._queue[0].losses >= PATIENCE and losers:
+                following = self._queue[0]
+                keys |= following.settlement.effects.keys()
+                if losers and (
+                    _goes_alone(following)
+                    or _goes_alone(losers[0])
+                    or _locks(following) != _locks(losers[0])
+                    or len(keys) > MOST_KEYS
+                    or (_locks(following) and _run_us([*losers, following]) > LOCKED_US)
+                ):
                     break
                 losers.append(self._queue.popleft())
-                if losers[0].losses >= PATIENCE:
-                    break
             return losers
 
     def _settle(self, losers: list[Finished]) -> None:
-        if losers[0].losses >= PATIENCE:
-            self._end(*self._run_locked(losers[0]))
+        if _locks(losers[0]):
+            self._end(*self._run_locked(losers))
             return
         chain, left = self._run_chain(losers)
         self._put_first(left)
@@ -103,19 +112,18 @@ class Rerunner(threading.Thread):
         except psycopg.Error as error:
             if is_outage(error):
                 raise
-            # One of them cannot be stored, and what the others read may be its writes: each by itself.
-            self._put_first([replace(each, losses=PATIENCE) for each in chain])
+            self._part(chain)
             return
         self._end(verdicts, chain)
 
     def _run_chain(self, losers: list[Finished]) -> tuple[list[Finished], list[Finished]]:
-        """Run one after the other, as many as one transaction should hold."""
+        """Run one after the other, as many as one transaction should hold; what was run, and what was not."""
         overlay = Overlay()
         keys: set[KeyId] = set()
         chain: list[Finished] = []
         started = time.monotonic()
         for place, loser in enumerate(losers):
-            finished = replace(self._run_again(loser.row, overlay), losses=loser.losses)
+            finished = self._run_again(loser.row, overlay).having_lost(loser.losses)
             chain.append(finished)
             effects = finished.settlement.effects
             keys |= effects.keys()
@@ -125,26 +133,37 @@ class Rerunner(threading.Thread):
                 return chain, losers[place + 1 :]
         return chain, []
 
-    def _run_locked(self, loser: Finished) -> tuple[Verdicts, list[Finished]]:
-        """Run while holding the keys that it touched last time, and commit under the same locks."""
+    def _run_locked(self, losers: list[Finished]) -> tuple[Verdicts, list[Finished]]:
+        """Run while holding the keys that these touched last time, and commit under the same locks."""
         waits = backoff_seconds()
+        keys: set[KeyId] = set()
+        for each in losers:
+            keys |= each.settlement.effects.keys()
         while True:
-            keys = loser.settlement.effects.keys()
             try:
                 connection = self._settler.database.get()
                 with connection.transaction():
                     lock_keys(connection, sorted(keys))
                     failpoint("worker.locked")
-                    finished = replace(self._run_again(loser.row, None), losses=loser.losses)
-                    settled = {each.id: each for each in settle(connection, [finished.settlement])}
-                return settled, [finished]
+                    chain, left = self._run_chain(losers)
+                    settled = settle(connection, [each.settlement for each in chain], is_chain=True)
             except psycopg.Error as error:
-                if not is_outage(error):
-                    return self._settler.settle([rejected(loser, error)])
-                self._settler.database.close()
-                if self._is_stopping:
-                    raise
-                time.sleep(next(waits))
+                if is_outage(error):
+                    self._settler.database.close()
+                    if self._is_stopping:
+                        raise
+                    time.sleep(next(waits))
+                    continue
+                if len(losers) == 1:
+                    return self._settler.settle([rejected(losers[0], error)])
+                self._part(losers)
+                return {}, []
+            self._put_first(left)
+            return {each.id: each for each in settled}, chain
+
+    def _part(self, chain: list[Finished]) -> None:
+        """One of them cannot be stored, and what the others read may be its writes: each by itself."""
+        self._put_first([each.having_lost(max(each.losses, PATIENCE)) for each in chain])
 
     def _end(self, verdicts: Verdicts, batch: list[Finished]) -> None:
         """Answer those that are settled, put the others back in front."""
@@ -156,7 +175,7 @@ class Rerunner(threading.Thread):
         for each in hopeless:
             failure = failed_with(each, "conflict", "others changed what this run reads whenever it ran")
             self._end(*self._settler.settle([failure]))
-        self._put_first([replace(each, losses=each.losses + 1) for each in again if each.losses < MOST_LOSSES])
+        self._put_first([each.having_lost(each.losses + 1) for each in again if each.losses < MOST_LOSSES])
 
     def _put_first(self, runs: Sequence[Finished]) -> None:
         with self._changed:
@@ -165,3 +184,16 @@ class Rerunner(threading.Thread):
     def close(self) -> None:
         """Close the connections; after the thread has ended."""
         self._settler.close()
+
+
+def _goes_alone(run: Finished) -> bool:
+    return run.losses >= PATIENCE
+
+
+def _locks(run: Finished) -> bool:
+    """Whether it is quick, or has lost often enough, to hold its keys while it runs."""
+    return _goes_alone(run) or _run_us([run]) <= LOCKED_US
+
+
+def _run_us(runs: Sequence[Finished]) -> int:
+    return sum(run.settlement.run_us or 0 for run in runs)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from picloud import broker
@@ -37,16 +38,20 @@ _STOPPING_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that has ended, with what its caller is told once it is committed.
-
-    Attributes:
-        losses: how often it has run before and lost the keys it read to others.
-    """
+    """A run that has ended, with what its caller is told once it is committed."""
 
     row: BegunRow
     settlement: Settlement
     reply: Reply | None = None
-    losses: int = 0
+
+    @property
+    def losses(self) -> int:
+        """How often it has run before and lost the keys it read to others."""
+        return self.settlement.conflicts
+
+    def having_lost(self, losses: int) -> Finished:
+        """The same run with another number of losses."""
+        return replace(self, settlement=msgspec.structs.replace(self.settlement, conflicts=losses))
 
 
 Verdicts = dict[UUID, Settled]
@@ -179,6 +184,7 @@ def failed_with(finished: Finished, code: str, message: str, **details: object) 
         run_us=finished.settlement.run_us,
         version=finished.row.version,
         is_handler=finished.row.is_handler,
+        conflicts=finished.losses,
     )
     reply = Reply(finished.row.id, "failed", error=document)
     return replace(finished, settlement=settlement, reply=reply if finished.row.is_sync else None)

@@ -231,6 +231,7 @@ class Settlement(msgspec.Struct, frozen=True):
     delay_ms: int | None = None
     version: int | None = None
     is_handler: bool = False
+    conflicts: int = 0
     effects: Effects = NO_EFFECTS
 
     def size_bytes(self) -> int:
@@ -305,6 +306,7 @@ def _run_end(settlement: Settlement, first_byte: int) -> tuple[object, ...]:
         _length(settlement.error),
         _length(settlement.logs),
         settlement.is_handler,
+        settlement.conflicts,
     )
 
 
