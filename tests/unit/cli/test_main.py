@@ -37,6 +37,8 @@ PROMISED = [
     "scripts",
     "routes",
     "domains",
+    "secrets",
+    "kv",
     "keys",
     "pause",
     "resume",
