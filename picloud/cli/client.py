@@ -34,6 +34,7 @@ _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 #: A page of a list; the server's own limit is not below this.
 _PAGE = 100
+_UNREADABLE: Any = object()
 
 
 def api_path(*parts: object) -> str:
@@ -85,14 +86,14 @@ class Client:
     def post(self, path: str, body: object = None, *, answer_seconds: float | None = None) -> Any:
         return self._send("POST", path, body=body, answer_seconds=answer_seconds)
 
-    def put(self, path: str, body: object) -> Any:
-        return self._send("PUT", path, body=body)
+    def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None, **query: object) -> Any:
+        return self._send("PUT", path, body=body, headers=headers, params=_present(query))
 
     def patch(self, path: str, body: object) -> Any:
         return self._send("PATCH", path, body=body)
 
-    def delete(self, path: str) -> Any:
-        return self._send("DELETE", path)
+    def delete(self, path: str, *, headers: Mapping[str, str] | None = None) -> Any:
+        return self._send("DELETE", path, headers=headers)
 
     def items(self, path: str, *, limit: int | None = None, **filters: object) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page, ``limit`` at most (None: all)."""
@@ -115,12 +116,18 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         body: object = None,
+        headers: Mapping[str, str] | None = None,
         answer_seconds: float | None = None,
     ) -> Any:
         errors = self._errors
         timeout = errors.Timeout(answer_seconds or _ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        # Of a PUT a null is a value like any other; the client would leave it out.
+        content = b"null" if body is None and method == "PUT" else None
+        sent = dict(headers or {}) | ({"Content-Type": "application/json"} if content else {})
         try:
-            response = self._http.request(method, path, params=params, json=body, timeout=timeout)
+            response = self._http.request(
+                method, path, params=params, json=body, content=content, headers=sent, timeout=timeout
+            )
         except (errors.ConnectError, errors.ConnectTimeout) as error:
             raise UnavailableError(
                 f"{self.url} does not answer: {_reason(error)}", hint="is `picloud up` running there?"
@@ -137,8 +144,8 @@ class Client:
         try:
             value = response.json()
         except ValueError:
-            value = None
-        if response.is_success and value is not None:
+            value = _UNREADABLE
+        if response.is_success and value is not _UNREADABLE:
             return value
         if not isinstance(value, dict) or "code" not in value:
             raise UnavailableError(

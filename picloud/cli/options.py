@@ -204,6 +204,11 @@ def as_query(filters: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+def _refuse_constant(name: str) -> None:
+    """Python reads NaN and Infinity, which JSON does not have."""
+    raise json.JSONDecodeError(f"{name} is no JSON value", name, 0)
+
+
 def read_json(value: str | None, option: str) -> Any:
     """The JSON given as ``value``, in the file ``@name`` or, for ``@-``, on standard input; None: nothing given.
 
@@ -217,7 +222,7 @@ def read_json(value: str | None, option: str) -> Any:
             text = sys.stdin.read()
         else:
             text = Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise click.UsageError(f"{option} {value}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -37,6 +37,7 @@ PROMISED = [
     "scripts",
     "routes",
     "domains",
+    "kv",
     "secrets",
     "kv",
     "keys",
