@@ -20,6 +20,7 @@ from picloud.services.effects import NO_EFFECTS, Effects
 from picloud.services.kv import Overlay
 from picloud_actors.board import Board
 from picloud_actors.flusher import Flusher
+from picloud_actors.postman import Postman
 from picloud_actors.scripts import ScriptSources
 from picloud_actors.settling import Finished
 from picloud_actors.workload import Assignment, Workload
@@ -46,6 +47,7 @@ class Executor:
         runner: ScriptRunner,
         flusher: Flusher,
         desk: Desk,
+        postman: Postman,
         reads: ConnectionPool[Any],
         max_trigger_depth: int,
     ) -> None:
@@ -55,6 +57,7 @@ class Executor:
         self._runner = runner
         self._flusher = flusher
         self._desk = desk
+        self._postman = postman
         self._reads = reads
         self._max_trigger_depth = max_trigger_depth
         self._threads = threading.local()
@@ -112,20 +115,30 @@ class Executor:
         return _finished(row, result, services.effects(completed=result.failure is None))
 
     def _run(self, row: BegunRow, services: RunServices) -> RunResult:
+        payload = (row.event, row.body) if row.event is not None else self._payload(row)
+        if payload is None:
+            return RunResult(failure=_NO_PAYLOAD)
+        if row.source == "send_email":
+            return self._deliver(row, payload[0])
         version = (row.script_id, row.version)
         found = self._sources.get(version)
         if found is None:
             return RunResult(failure=_NO_SCRIPT)
         source, limits = found
-        payload = (row.event, row.body) if row.event is not None else self._payload(row)
-        if payload is None:
-            return RunResult(failure=_NO_PAYLOAD)
         if not self._runner.knows(version):
             self._runner.prepare(version, row.script_name, source)
         cancel = self._started(row)
         try:
             failpoint("worker.running", row.id)
-            return self._runner.run(version, _run_of(row, payload[0], payload[1]), limits, cancel, services)
+            run = _run_of(row, payload[0], payload[1], self._sources.label(row))
+            return self._runner.run(version, run, limits, cancel, services)
+        finally:
+            self._ended(row)
+
+    def _deliver(self, row: BegunRow, mail: bytes) -> RunResult:
+        self._started(row)
+        try:
+            return self._postman.deliver(row, mail)
         finally:
             self._ended(row)
 
@@ -194,7 +207,7 @@ def _identity_of(row: BegunRow) -> RunOf:
     )
 
 
-def _run_of(row: BegunRow, event: bytes, body: bytes | None) -> Run:
+def _run_of(row: BegunRow, event: bytes, body: bytes | None, trigger: str | None) -> Run:
     return Run(
         execution_id=row.id,
         root_execution_id=row.root_execution_id,
@@ -202,7 +215,7 @@ def _run_of(row: BegunRow, event: bytes, body: bytes | None) -> Run:
         script=row.script_name,
         version=row.version,
         source=row.source,
-        trigger=None if row.trigger_id is None else str(row.trigger_id),
+        trigger=trigger,
         principal=row.principal_name,
         trigger_depth=row.trigger_depth,
         attempt=row.attempt,

@@ -207,7 +207,7 @@ class Fetcher(threading.Thread):
                     self._hand_back_strays(connection, rows)
                 if len(rows) < len(pairs):
                     self._look_at_standing(connection, pairs)
-                self._sources.load(connection, {(row.script_id, row.version) for row in rows})
+                self._sources.load(connection, rows)
                 return rows
             except psycopg.Error as error:
                 if not is_outage(error):

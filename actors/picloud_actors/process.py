@@ -31,9 +31,10 @@ from picloud_actors.executor import Executor
 from picloud_actors.fetcher import Fetcher
 from picloud_actors.flusher import Flusher
 from picloud_actors.heartbeat import Heartbeat
+from picloud_actors.postman import Postman
 from picloud_actors.rerunner import Rerunner
 from picloud_actors.scripts import ScriptSources
-from picloud_actors.services import make_desk
+from picloud_actors.services import lazy_master_key, make_desk
 from picloud_actors.settling import Finished
 from picloud_actors.workload import Workload
 
@@ -72,13 +73,15 @@ class WorkerRuntime:
             open=False,
             kwargs=connection_options("worker-read") | {"autocommit": True},
         )
+        master_key = lazy_master_key(settings)
         self._executor = Executor(
             workload=self._workload,
             board=self._board,
             sources=sources,
             runner=ScriptRunner(settings.sandbox),
             flusher=self._flusher,
-            desk=make_desk(settings, self._reads),
+            desk=make_desk(settings, self._reads, master_key),
+            postman=Postman(settings, master_key),
             reads=self._reads,
             max_trigger_depth=settings.max_trigger_depth,
         )

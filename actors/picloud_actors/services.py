@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from picloud.services.vault import SecretReader
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
@@ -29,16 +28,21 @@ from picloud.services.outbound import (
     sign_hops,
 )
 from picloud.services.store import PostgresKvStore
+from picloud.services.vault import SecretReader
 from picloud.settings import Settings
 
 Pool = ConnectionPool[Connection[Any]]
 
 
-def make_desk(settings: Settings, pool: Pool) -> Desk:
+def lazy_master_key(settings: Settings) -> Callable[[], bytes]:
+    """The master key when it is first needed: a process whose scripts need none needs no key file."""
+    return lazily(lambda: load_master_key(master_key_path(settings)))
+
+
+def make_desk(settings: Settings, pool: Pool, master_key: Callable[[], bytes]) -> Desk:
     """The services of all runs of this process."""
     limits = KvLimits(settings.kv_max_keys, settings.kv_max_bytes, settings.kv_max_value_bytes)
     catalogs = Catalogs(pool)
-    master_key = lazily(lambda: load_master_key(master_key_path(settings)))
     return Desk(
         store=PostgresKvStore(pool, limits),
         kv_limits=limits,
@@ -97,7 +101,7 @@ def own_places(settings: Settings) -> OwnPlaces:
 
 
 def lazily(load: Callable[[], bytes]) -> Callable[[], bytes]:
-    """``load`` at first use, once; a process whose scripts need no key needs no key file."""
+    """``load`` at first use, once."""
     lock = threading.Lock()
     loaded: list[bytes] = []
 

@@ -262,6 +262,8 @@ def _ctx(run: Run) -> dict[str, Any]:
         ctx["request"] = request
         if not run.is_sync:
             ctx["event"] = request | {"source": "http"}
+    elif run.source == "dead_letter" and run.body is not None:
+        ctx["event"] = _letter(run)
     else:
         # Spliced, not decoded: the event may be large and is parsed by the engine itself.
         rest = run.event.lstrip()[1:]
@@ -271,9 +273,18 @@ def _ctx(run: Run) -> dict[str, Any]:
 
 
 def _request(run: Run) -> dict[str, Any]:
-    request: dict[str, Any] = msgspec.json.decode(run.event)
+    return _with_body(msgspec.json.decode(run.event), run.body)
+
+
+def _letter(run: Run) -> dict[str, Any]:
+    """The event of a handler whose letter was an HTTP request: the body that died is part of it."""
+    event: dict[str, Any] = msgspec.json.decode(run.event)
+    return event | {"source": "dead_letter", "original": _with_body(event["original"], run.body)}
+
+
+def _with_body(request: dict[str, Any], body: bytes | None) -> dict[str, Any]:
     content_type = (request.pop("content_type", None) or "").partition(";")[0].strip().lower()
-    request["body"], request["raw_body"] = _body(run.body, content_type)
+    request["body"], request["raw_body"] = _body(body, content_type)
     return request
 
 

@@ -182,6 +182,12 @@ def read_sources(
     return {(row.script_id, row.version): (row.source, row.limits) for row in rows}
 
 
+def read_label(connection: Connection[Any], source: str, trigger_id: int) -> str | None:
+    """What fired rows of this source and trigger, as people name it; None when it is gone."""
+    rows = fetch(connection, _SQL.trigger_label, {"source": source, "trigger_id": trigger_id})
+    return rows[0].label if rows else None
+
+
 @dataclass(frozen=True, slots=True)
 class BeatAnswer:
     """What a heartbeat learned.

@@ -28,6 +28,9 @@ from script_versions v
 join unnest(%(script_ids)s::int[], %(versions)s::int[]) as wanted (script_id, version)
   on v.script_id = wanted.script_id and v.version = wanted.version
 
+-- name: trigger_label
+select label from trigger_labels where source = %(source)s and id = %(trigger_id)s
+
 -- name: beat
 -- Says that this process lives, and learns which of its runs are no longer its own (cancelled, or taken over).
 with beat as (
