@@ -70,6 +70,9 @@ class Seeds:
         worker_id: UUID | None = None,
         due_in_seconds: float = 0,
         reply_to: str | None = None,
+        root: UUID | None = None,
+        parent: UUID | None = None,
+        depth: int = 0,
     ) -> UUID:
         """A row of the outbox with its payload."""
         execution_id = new_id()
@@ -77,9 +80,11 @@ class Seeds:
         number = {"pending": 0, "published": 1, "running": 2}[state]
         self.connection.execute(
             "insert into outbox (id, payload_day, state, app_id, script_id, source, principal_id, token, attempt,"
-            " worker_id, lease_until, root_execution_id, available_at, is_sync, reply_to, reply_deadline)"
+            " worker_id, lease_until, root_execution_id, parent_execution_id, trigger_depth, available_at,"
+            " is_sync, reply_to, reply_deadline)"
             " values (%(id)s, %(day)s, %(state)s, %(app)s, %(script)s, %(source)s, %(principal)s, new_token(),"
-            " %(attempt)s, %(worker)s, case when %(state)s > 0 then now() + interval '1 min' end, %(id)s,"
+            " %(attempt)s, %(worker)s, case when %(state)s > 0 then now() + interval '1 min' end,"
+            " coalesce(%(root)s, %(id)s), %(parent)s, %(depth)s,"
             " now() + %(due)s * interval '1 s', %(reply_to)s::text is not null, %(reply_to)s,"
             " case when %(reply_to)s::text is not null then now() + interval '1 min' end)",
             {
@@ -94,6 +99,9 @@ class Seeds:
                 "worker": (worker_id or new_id()) if number == 2 else None,
                 "due": due_in_seconds,
                 "reply_to": reply_to,
+                "root": root,
+                "parent": parent,
+                "depth": depth,
             },
         )
         return execution_id
@@ -105,6 +113,7 @@ class Seeds:
         status: str = "completed",
         *,
         root: UUID | None = None,
+        parent: UUID | None = None,
         depth: int = 0,
         result: tuple[str, bytes | None] = ("json", b"1"),
         http: tuple[int, bytes] | None = None,
@@ -117,12 +126,12 @@ class Seeds:
         kind, data = (None, None) if error is not None else result
         self.connection.execute(
             "insert into executions (id, app_id, script_id, script_version, source, principal_id, status, token,"
-            " attempts, is_sync, root_execution_id, trigger_depth, accepted_at, started_at, run_us, operations,"
-            " result_kind, result, http_status, http_headers, error)"
+            " attempts, is_sync, root_execution_id, parent_execution_id, trigger_depth, accepted_at, started_at, run_us,"
+            " operations, result_kind, result, http_status, http_headers, error)"
             " values (%s, %s, %s, 1, 'invoke', %s, %s, new_token(),"
-            " 1, false, %s, %s, now(), now(), 1500, 7, %s, %s, %s, %s, %s)",
+            " 1, false, %s, %s, %s, now(), now(), 1500, 7, %s, %s, %s, %s, %s)",
             (
-                execution_id, app_id, script_id, self.admin_id, status, root or execution_id, depth,
+                execution_id, app_id, script_id, self.admin_id, status, root or execution_id, parent, depth,
                 kind, data, http[0] if http else None, http[1] if http else None, error,
             ),
         )  # fmt: skip

@@ -31,6 +31,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         trigger: what fired it; of an HTTP request ``METHOD /path`` of the route.
         attempts: runs so far.
         run_ms: time the script ran, in its last attempt.
+        root_execution_id: of the first cause, which is the execution itself when nothing of PiCloud caused it.
+        parent_execution_id: of the run whose effect this is; null: no run's.
         error: ``code``, ``message``, and ``line``, ``column``, ``function`` where they are known.
     """
 
@@ -45,6 +47,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     is_sync: bool
     root_execution_id: UUID
+    parent_execution_id: UUID | None
     trigger_depth: int
     worker_id: UUID | None
     created_at: dt.datetime
@@ -66,6 +69,12 @@ class ExecutionDetail(Execution, frozen=True, kw_only=True):
     result_kind: str | None
     result: Any
     logs: list[LogLine]
+
+
+class TreeNode(Execution, frozen=True, kw_only=True):
+    """One execution among all that go back to one first cause; ``depth`` is how many hops it is away from that."""
+
+    depth: int
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +117,7 @@ async def require(connection: Connection, execution_id: UUID, *, app_id: int | N
 
 async def read_tree(
     connection: Connection, execution_id: UUID, *, limit: int, after: str | None, app_id: int | None = None
-) -> Page[Execution]:
+) -> Page[TreeNode]:
     """Everything that goes back to the same first cause as ``execution_id``, oldest first.
 
     Raises:
@@ -118,7 +127,8 @@ async def read_tree(
     root = {"root": own.root_execution_id, "after": id_cursor(after), "limit": limit + 1}
     ids = [row.id for row in await fetch_rows(connection, _SQL.tree, root)]
     rows = await _read(connection, Filters(), ids=ids, limit=limit + 1)
-    return page_of([_execution(row) for row in reversed(rows)], limit, lambda execution: execution.id)
+    nodes = [TreeNode(**_summary(row), depth=row.trigger_depth) for row in reversed(rows)]
+    return page_of(nodes, limit, lambda node: node.id)
 
 
 async def has_ended(connection: Connection, execution_id: UUID) -> bool:

@@ -78,10 +78,10 @@ with wanted as (
     returning id
 ), written as (
     insert into outbox (id, payload_day, app_id, script_id, source, trigger_id, principal_id, max_attempts, backoff,
-                        backoff_base_ms, backoff_max_ms, backoff_jitter_pct, order_key, root_execution_id, trigger_depth,
-                        payload_bytes)
+                        backoff_base_ms, backoff_max_ms, backoff_jitter_pct, order_key, root_execution_id, parent_execution_id,
+                        trigger_depth, payload_bytes)
     select r.new_id, r.new_day, r.app_id, r.living_script_id, r.source, r.trigger_id, r.principal_id, r.max_attempts, r.backoff,
-           r.backoff_base_ms, r.backoff_max_ms, r.backoff_jitter_pct, r.order_key, r.root_execution_id, r.trigger_depth,
+           r.backoff_base_ms, r.backoff_max_ms, r.backoff_jitter_pct, r.order_key, r.root_execution_id, r.parent_execution_id, r.trigger_depth,
            octet_length(r.event) + coalesce(octet_length(r.body), 0)
     from resolved r join stored on stored.id = r.new_id
     order by r.position

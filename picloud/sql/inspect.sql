@@ -8,8 +8,8 @@
 -- a page costs its own rows, not the whole history.
 select x.id, apps.name as app, scripts.name as script, x.script_version as version, x.source,
        case when x.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
-       x.status, x.attempts, x.is_sync, x.root_execution_id, x.trigger_depth, x.worker_id, x.accepted_at as created_at,
-       x.started_at, x.finished_at, x.run_us, x.operations, x.result_kind, x.http_status,
+       x.status, x.attempts, x.is_sync, x.root_execution_id, x.parent_execution_id, x.trigger_depth, x.worker_id,
+       x.accepted_at as created_at, x.started_at, x.finished_at, x.run_us, x.operations, x.result_kind, x.http_status,
        case when %(with_result)s then x.result end as result, case when %(with_result)s then x.http_headers end as http_headers,
        case when %(with_result)s then
            coalesce(x.error, (select t.error from attempts t where t.execution_id = x.id order by t.attempt desc limit 1))
@@ -17,14 +17,14 @@ select x.id, apps.name as app, scripts.name as script, x.script_version as versi
 from (
     select id, app_id, script_id, script_version, source, trigger_id, principal_id,
            case state when 2 then 'running' else 'pending' end as status, attempt as attempts, is_sync, root_execution_id,
-           trigger_depth, worker_id, accepted_at, begun_at as started_at, null::timestamptz as finished_at,
+           parent_execution_id, trigger_depth, worker_id, accepted_at, begun_at as started_at, null::timestamptz as finished_at,
            null::bigint as run_us, null::bigint as operations, null::text as result_kind, null::smallint as http_status,
            null::bytea as result, null::bytea as http_headers, null::bytea as error
     from outbox
     union all
     select id, app_id, script_id, script_version, source, trigger_id, principal_id,
            status, attempts, is_sync, root_execution_id,
-           trigger_depth, worker_id, accepted_at, started_at, finished_at,
+           parent_execution_id, trigger_depth, worker_id, accepted_at, started_at, finished_at,
            run_us, operations, result_kind, http_status,
            result, http_headers, error
     from executions

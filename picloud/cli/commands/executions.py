@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from picloud.cli.client import Client, api_path
 from picloud.cli.commands.logs import print_lines
 from picloud.cli.help import example
 from picloud.cli.options import as_query, connected, filters, id_type, json_option, limit_option
-from picloud.cli.output import Column, Row, print_fields, print_json, print_rows, status
+from picloud.cli.output import Column, Row, dim, note, print_fields, print_json, print_rows, status
 from picloud.cli.text import age, compact_json, error_text, local_clock, one_line, printable
 
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "depth_exceeded", "abandoned")
@@ -77,22 +78,63 @@ def show_execution(client: Client, *, execution_id: str, wait: float | None, as_
 @example("picloud executions tree 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b")
 @executions.command("tree")
 @click.argument("root_id", metavar="ROOT_ID", type=id_type)
-@limit_option
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=500, show_default=True, metavar="N", help="At most this many."
+)
 @json_option
 @connected
 def show_tree(client: Client, *, root_id: str, limit: int, as_json: bool) -> None:
-    """Show everything that goes back to one first cause, indented by its distance from there."""
-    rows = list(client.items(api_path("executions", root_id, "tree"), limit=limit))
+    """Draw everything that goes back to one first cause, what waits or runs included.
+
+    Any execution of the tree may be named. Of a tree that is too large, the oldest are shown.
+    """
+    rows = list(client.items(api_path("executions", root_id, "tree"), limit=limit + 1))
     if as_json:
-        print_json(rows)
-        return
+        print_json(rows[:limit])
+    else:
+        for line in drawn_tree(rows[:limit]):
+            click.echo(line)
+    if len(rows) > limit:
+        note(f"there are more than {limit}: --limit N shows more of them")
+
+
+def drawn_tree(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each execution, below what caused it.
+
+    What was caused by something that is not among ``rows`` stands below the first cause.
+    """
+    known = {row["id"] for row in rows}
+    children: dict[str | None, list[Row]] = {}
     for row in rows:
-        indent = "  " * row["trigger_depth"]
-        error = one_line(error_text(row["error"], row["script"]))
-        click.echo(
-            f"{indent}{row['id']}  {printable(_script(row))}  {status(row['status'])}  {_took(row)}"
-            + (f"  {error}" if error else "")
-        )
+        root = row["root_execution_id"]
+        parent = row["parent_execution_id"] if row["parent_execution_id"] in known else root
+        children.setdefault(None if row["id"] == root or parent not in known else parent, []).append(row)
+    # A stack and not recursion: a chain may be longer than Python's.
+    left = [(row, "", "") for row in reversed(children.get(None, []))]
+    while left:
+        row, before, beside = left.pop()
+        yield f"{dim(before)}{_node(row)}"
+        below = children.get(row["id"], [])
+        left += [
+            (
+                child,
+                beside + ("└─ " if child is below[-1] else "├─ "),
+                beside + ("   " if child is below[-1] else "│  "),
+            )
+            for child in reversed(below)
+        ]
+
+
+def _node(row: Row) -> str:
+    parts = (
+        row["id"],
+        printable(_script(row)),
+        status(row["status"]),
+        _took(row) if row["finished_at"] else f"for {age(row['started_at'] or row['created_at'])}",
+        dim(printable(" ".join(part for part in (row["source"], row.get("trigger")) if part))),
+        one_line(error_text(row["error"], row["script"])),
+    )
+    return "  ".join(part for part in parts if part)
 
 
 def _print_execution(found: dict[str, Any]) -> None:
@@ -110,6 +152,7 @@ def _print_execution(found: dict[str, Any]) -> None:
             ("took", _took(found)),
             ("operations", found.get("operations")),
             ("root", found["root_execution_id"] if found["root_execution_id"] != found["id"] else None),
+            ("caused by", found.get("parent_execution_id")),
             ("depth", found["trigger_depth"] or None),
             ("error", error_text(found["error"], found["script"])),
             ("result", _result(found)),

@@ -129,12 +129,21 @@ def test_a_tree_holds_everything_of_one_first_cause(api: Api, seeds: Seeds) -> N
     app = seeds.app()
     script = seeds.script(app)
     root = seeds.ended(app, script)
-    child = seeds.ended(app, script, root=root, depth=1)
+    child = seeds.ended(app, script, root=root, parent=root, depth=1)
+    waiting = seeds.waiting(app, script, root=root, parent=child, depth=2)
+    running = seeds.waiting(app, script, state="running", root=root, parent=root, depth=1)
     seeds.ended(app, script)
-    for start in (root, child):
+    nodes = [(root, None, 0), (child, root, 1), (waiting, child, 2), (running, root, 1)]
+    expected = [(str(each), None if parent is None else str(parent), depth) for each, parent, depth in nodes]
+    for start in (root, child, waiting, running):
         items = api.get(f"/executions/{start}/tree")["items"]
-        assert [(each["id"], each["trigger_depth"]) for each in items] == [(str(root), 0), (str(child), 1)]
+        assert [(each["id"], each["parent_execution_id"], each["depth"]) for each in items] == expected
+        assert [each["status"] for each in items] == ["completed", "completed", "pending", "running"]
+    page = api.get(f"/executions/{root}/tree?limit=3")
+    assert [each["id"] for each in api.get(f"/executions/{root}/tree?after={page['next']}")["items"]] == [str(running)]
     assert api.get(f"/executions/{new_id()}/tree", expect=404)["code"] == "not_found"
+    assert api.get(f"/executions/{waiting}")["parent_execution_id"] == str(child)
+    assert {each["parent_execution_id"] for each in api.get("/executions")["items"]} == {None, str(root), str(child)}
 
 
 def test_waiting_for_an_end_answers_when_it_comes(api: Api, seeds: Seeds, database_url: str) -> None:
@@ -265,7 +274,7 @@ def test_queues_count_per_app_and_source(api: Api, seeds: Seeds, redis_url: str)
         client.set(broker.worker_alive_key(gone), "1")
     listed = {each["id"]: each["status"] for each in api.get("/system/workers")["items"]}
     assert listed[str(gone)] == "idle"
-    assert api.get("/apps/shop/queues")["apps"] == found["apps"] or oldest
+    assert api.get("/queues?app=shop")["apps"] == found["apps"] or oldest
 
 
 def test_a_worker_is_told_to_drain(api: Api, seeds: Seeds) -> None:

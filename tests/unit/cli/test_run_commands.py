@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ EXECUTION: dict[str, Any] = {
     "attempts": 3,
     "is_sync": False,
     "root_execution_id": ID,
+    "parent_execution_id": None,
     "trigger_depth": 0,
     "worker_id": None,
     "created_at": NOW,
@@ -183,12 +185,68 @@ def test_an_execution_is_shown_with_its_error_and_logs(picloud: CommandLine, ser
     assert json.loads(picloud("executions", "show", ID, "--json").stdout)["logs"] == [LINE]
 
 
-def test_a_tree_is_indented_by_distance(picloud: CommandLine, server: FakeServer, page: Page) -> None:
-    child = {**EXECUTION, "id": OTHER, "trigger_depth": 1, "status": "completed", "error": None}
-    server.on("GET", f"/executions/{ID}/tree", page(EXECUTION, child))
-    first, second = picloud("executions", "tree", ID).stdout.splitlines()
-    assert first.startswith(ID)
-    assert second == f"  {OTHER}  orders v3  completed  1.2 ms"
+def node(number: int, parent: int | None, **values: Any) -> dict[str, Any]:
+    """An execution of a tree whose root is the first."""
+    return {
+        **EXECUTION,
+        "id": f"e{number}",
+        "root_execution_id": "e1",
+        "parent_execution_id": None if parent is None else f"e{parent}",
+        "status": "completed",
+        "source": "kv",
+        "trigger": f"t{number}",
+        "error": None,
+        **values,
+    }
+
+
+def test_a_tree_is_drawn_by_what_caused_what(picloud: CommandLine, server: FakeServer, page: Page) -> None:
+    ago = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    rows = [
+        node(1, None, source="http", trigger="POST /orders"),
+        node(2, 1),
+        node(3, 1, status="running", run_ms=None, finished_at=None, started_at=ago),
+        node(4, 2, status="pending", run_ms=None, finished_at=None, started_at=None, created_at=ago, trigger=None),
+        node(
+            5, 3, status="dead", error={"code": "script_failed", "message": "no \x1b[31mstock", "line": 4, "column": 2}
+        ),
+        node(6, 99, script=None, version=None),
+    ]
+    server.on("GET", f"/executions/{ID}/tree", page(*rows))
+    done = picloud("executions", "tree", ID)
+    assert done.stdout.splitlines() == [
+        "e1  orders v3  completed  1.2 ms  http POST /orders",
+        "├─ e2  orders v3  completed  1.2 ms  kv t2",
+        "│  └─ e4  orders v3  pending  for 5 min  kv",
+        "├─ e3  orders v3  running  for 5 min  kv t3",
+        "│  └─ e5  orders v3  dead  1.2 ms  kv t5  orders:4:2: no \\x1b[31mstock",
+        "└─ e6  (gone)  completed  1.2 ms  kv t6",
+    ]
+    assert json.loads(picloud("executions", "tree", ID, "--json").stdout) == rows
+
+
+def test_a_tree_whose_beginning_is_gone_is_drawn_all_the_same(
+    picloud: CommandLine, server: FakeServer, page: Page
+) -> None:
+    server.on("GET", f"/executions/{ID}/tree", page(node(2, 1), node(3, 2), node(4, 1)))
+    lines = picloud("executions", "tree", ID).stdout.splitlines()
+    assert [line.partition("  ")[0] for line in lines] == ["e2", "└─ e3", "e4"]
+
+
+def test_a_long_chain_is_drawn_and_a_large_tree_is_cut_with_a_note(
+    picloud: CommandLine, server: FakeServer, page: Page
+) -> None:
+    chain = [node(1, None), *(node(number, number - 1) for number in range(2, 1_500))]
+    server.on("GET", f"/executions/{ID}/tree", page(*chain))
+    assert len(picloud("executions", "tree", ID, "--limit", "3000").stdout.splitlines()) == 1_499
+    cut = picloud("executions", "tree", ID, "--limit", "2")
+    assert [line.split()[0] for line in cut.stdout.splitlines()] == ["e1", "└─"]
+    assert cut.stderr == "there are more than 2: --limit N shows more of them\n"
+    cut = picloud("executions", "tree", ID, "--limit", "2", "--json")
+    assert ([each["id"] for each in json.loads(cut.stdout)], cut.stderr[:22]) == (
+        ["e1", "e2"],
+        "there are more than 2:",
+    )
 
 
 def test_what_is_not_an_id_is_a_usage_error_and_one_that_is_not_known_is_not_found(

@@ -5,7 +5,7 @@ import time
 from uuid import UUID
 
 from picloud.control import executions, logs, system
-from picloud.control.executions import Execution, ExecutionDetail, Status
+from picloud.control.executions import Execution, ExecutionDetail, Status, TreeNode
 from picloud.control.logs import LogLine
 from picloud.control.pages import Page
 from picloud.control.system import AbandonedExecution
@@ -78,8 +78,11 @@ async def show_logs(call: Call) -> Page[LogLine]:
 
 
 @api.get("/executions/{id:uuid}/tree", "/apps/{app}/executions/{id:uuid}/tree")
-async def show_tree(call: Call, query: Paging) -> Page[Execution]:
-    """Everything that goes back to the same first cause, oldest first, each with its `trigger_depth`."""
+async def show_tree(call: Call, query: Paging) -> Page[TreeNode]:
+    """Everything that goes back to the same first cause, oldest first, with what caused it and its depth.
+
+    What still waits or runs is among it. `parent_execution_id` may name an execution that history no longer has.
+    """
     async with call.reading() as connection:
         app_id = await call.app_id(connection)
         return await executions.read_tree(
