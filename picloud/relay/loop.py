@@ -23,7 +23,7 @@ from picloud.database import Reconnecting, fetch
 from picloud.failpoints import failpoint
 from picloud.outbox.accept import PUBLISH_LEASE
 from picloud.queries import Queries
-from picloud.relay import retention, sweeps
+from picloud.relay import retention, schedules, sweeps
 from picloud.relay.grouping import ClaimedRow, group
 from picloud.relay.lanes import Lane, LaneBook
 from picloud.relay.publisher import EpochLostError, Publisher
@@ -35,6 +35,9 @@ _LOG = logging.getLogger("picloud.relay")
 
 _SWEEP_SECONDS = 1.0
 _EPOCH_SECONDS = 0.9
+#: While a backlog is drained, how often schedules are looked at; else right when something is due.
+_SCHEDULES_SECONDS = 0.5
+_SWEEP_KEYS_SECONDS = 60.0
 _MAKE_DAYS_SECONDS = 3_600.0
 #: Discovery walks dead index entries; it may take at most this share of the relay's time.
 _DISCOVERY_SHARE = 0.05
@@ -69,10 +72,12 @@ class Relay:
         self._clock = clock
         self._lanes = LaneBook()
         self._guard = sweeps.SweepGuard()
+        self._clock_guard = schedules.ClockGuard()
         self._retention = retention.RetentionClock()
         self._discovery = _Discovery()
         self._seen_connections = 0
-        self._swept_at = self._epoch_checked_at = self._days_made_at = -1e9
+        self._swept_at = self._epoch_checked_at = self._days_made_at = self._keys_swept_at = -1e9
+        self._schedules_at = -1e9
         self._is_first_round = True
         #: Somebody said that there is something new, and no discovery has been made since.
         self._has_news = True
@@ -85,6 +90,7 @@ class Relay:
         """
         connection = self._connection()
         self._check_epoch(connection)
+        self._fire_schedules(connection)
         capacity = self._capacity(connection)
         claimed = self._claim(connection, capacity) if capacity.room() else []
         if claimed:
@@ -114,6 +120,14 @@ class Relay:
             self._seen_connections = self._database.opened
             self._guard.distrust(self._clock())
         return connection
+
+    def _fire_schedules(self, connection: Connection[Any]) -> None:
+        now = self._clock()
+        if now < self._schedules_at:
+            return
+        if schedules.fire_due(connection, self._clock_guard, now):
+            self._has_news = True
+        self._schedules_at = now + _SCHEDULES_SECONDS
 
     def _check_epoch(self, connection: Connection[Any]) -> None:
         now = self._clock()
@@ -233,6 +247,9 @@ class Relay:
             # Both clocks are read side by side: what the sweeps before took is no step of either.
             if self._guard.may_judge(database_now, self._clock()):
                 sweeps.sweep_workers(connection, self._publisher)
+        if now - self._keys_swept_at >= _SWEEP_KEYS_SECONDS:
+            self._keys_swept_at = now
+            sweeps.sweep_keys(connection)
         if not busy and now - self._days_made_at >= _MAKE_DAYS_SECONDS:
             self._days_made_at = now
             retention.make_days(connection)

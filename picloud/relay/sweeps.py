@@ -96,6 +96,13 @@ def sweep_workers(connection: Connection[Any], publisher: Publisher) -> None:
     connection.execute(_SQL.forget_dead_workers, {"age": _DEAD_WORKERS_FORGOTTEN_AFTER})
 
 
+def sweep_keys(connection: Connection[Any]) -> None:
+    """Remove keys whose time has passed; add up what the apps keep."""
+    while connection.execute(_SQL.sweep_keys, {"limit": _BATCH}).fetchone() == (_BATCH,):
+        continue
+    connection.execute(_SQL.compact_usage)
+
+
 def _settle_batch(connection: Connection[Any], publisher: Publisher, statement: Any, outcome: Any, error: bytes) -> int:
     # Selected and settled in one transaction: the row locks keep another relay, and a
     # worker that comes back from the dead, from settling them in between.

@@ -28,10 +28,11 @@ select (select count(*) from outbox where state = 1) as published,
 -- pick is MATERIALIZED: inlined, the planner may re-run it and lock more rows than the limit (PostgreSQL bug 15715).
 -- The update finds its rows by ctid: they are locked, and no statistics can turn that into a walk over the table.
 -- A row with an order key waits for every earlier row of its key and for any that is in flight. A row of a limited queue
--- takes one of the free slots of the queue; both promises are kept by unique indexes when two relays claim at once.
+-- takes one of the free slots of the queue (of a queue that lost its limit, or its consumer while the row ran, as many as it
+-- takes rows); both promises are kept by unique indexes when two relays claim at once.
 with lanes as (
     select l.*, case when l.lane <> 0 then array(
-               select generate_series(1, (select t.concurrency from queue_triggers t where t.queue_id = l.lane))
+               select generate_series(1, coalesce((select t.concurrency from queue_triggers t where t.queue_id = l.lane), %(share)s::int))
                except select u.queue_slot from outbox u where u.queue_id = l.lane and u.state in (1, 2)) end as free_slots
     from unnest(%(app_ids)s::int[], %(is_sync)s::boolean[], %(lanes)s::int[], %(floors)s::timestamptz[]) with ordinality
          as l (app_id, is_sync, lane, floor, position)
@@ -139,3 +140,11 @@ select record_unrun(array_agg(o), 'failed', %(error)s) as count from gone having
 -- Processes that never said goodbye and hold nothing.
 delete from workers w
 where w.beat_at < now() - %(age)s::interval and not exists (select from outbox o where o.worker_id = w.id and o.state = 2)
+
+-- name: sweep_keys
+-- See kv_sweep.
+select kv_sweep(%(limit)s)
+
+-- name: compact_usage
+-- See kv_compact_usage.
+select kv_compact_usage()

@@ -63,8 +63,8 @@ def kv_trigger(
     stage: Stage, collection: str = "things", *, ops: str = "insert,update,delete", enabled: bool = True
 ) -> int:
     trigger = stage.one(
-        "insert into triggers (app_id, name, kind, script_id, registered_by_principal, is_enabled, max_attempts, backoff,"
-        " backoff_base_ms, backoff_max_ms, backoff_jitter_pct)"
+        "insert into triggers (app_id, name, kind, script_id, registered_by_principal, is_enabled,"
+        " max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct)"
         " values (%s, %s, 'kv', %s, %s, %s, 5, 'constant', 0, 0, 0) returning id",
         stage.app.id,
         f"t-{uuid.uuid4()}",
