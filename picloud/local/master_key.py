@@ -6,6 +6,7 @@ each of them; losing it loses the secrets, and only those.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ from pathlib import Path
 from picloud.errors import ConfigurationError
 from picloud.local.data_folder import locate, write_private
 from picloud.settings import Settings
+
+_LOG = logging.getLogger("picloud.master_key")
 
 _KEY_BYTES = 32
 
@@ -46,6 +49,21 @@ def load_master_key(path: Path) -> bytes:
     if len(key) != _KEY_BYTES:
         raise ConfigurationError(f"master key {path}: expected {_KEY_BYTES} bytes, found {len(key)}")
     return key
+
+
+def read_master_key(settings: Settings) -> bytes:
+    """Read the key for a process whose errors strangers see: callers of an API, authors of scripts.
+
+    Raises:
+        ConfigurationError: there is none that can be read; which file that is about, only the log says.
+    """
+    try:
+        return load_master_key(master_key_path(settings))
+    except ConfigurationError as error:
+        _LOG.error("%s (%s)", error.message, error.hint)
+        raise ConfigurationError(
+            "this process cannot read it", hint="its log names the file; `picloud doctor` checks it"
+        ) from error
 
 
 def ensure_master_key(path: Path) -> bytes:

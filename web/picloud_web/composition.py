@@ -6,7 +6,6 @@ shared by its children. ``Dependencies.start`` opens, in the event loop.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,7 @@ from psycopg import AsyncConnection
 from picloud import broker
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
 from picloud.database import connection_options
-from picloud.errors import ConfigurationError
-from picloud.local.master_key import load_master_key, master_key_path
+from picloud.local.master_key import read_master_key
 from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web.dataplane import DataPlane
@@ -27,8 +25,6 @@ from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.inbox import POP_SECONDS, Inbox
 from picloud_web.services import Database, Services
 from picloud_web.window import Window
-
-_log = logging.getLogger("picloud.web")
 
 _POOL_SIZE = 4
 #: A request that finds no free connection for this long is answered 503.
@@ -103,26 +99,15 @@ def build(settings: Settings) -> Dependencies:
     inbox = Inbox(client, blocking, window, answers)
     dispatcher = OutboxDispatcher(database, window, inbox, connect, max_sync_in_flight=settings.max_sync_in_flight)
     directory = Directory(_DatabaseSource(database))
+
+    def master_key() -> bytes:
+        return read_master_key(settings)
+
     return Dependencies(
-        services=Services(settings, database, client, dispatcher, Vault(lambda: read_master_key(settings))),
+        services=Services(settings, database, client, dispatcher, Vault(master_key)),
         directory=directory,
-        data_plane=DataPlane(settings, directory, dispatcher),
+        data_plane=DataPlane(settings, directory, dispatcher, Provenance(master_key)),
         dispatcher=dispatcher,
         window=window,
         blocking_redis=blocking,
     )
-
-
-def read_master_key(settings: Settings) -> bytes:
-    """The master key, in the event loop: the file is small, and read once.
-
-    Raises:
-        ConfigurationError: in words fit for whoever calls the API; where the file should be is for the log.
-    """
-    try:
-        return load_master_key(master_key_path(settings))
-    except ConfigurationError as error:
-        _log.error("%s (%s)", error.message, error.hint)
-        raise ConfigurationError(
-            "the web process cannot read it", hint="its log names the file; `picloud doctor` checks it"
-        ) from error

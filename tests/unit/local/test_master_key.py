@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from picloud.errors import ConfigurationError
-from picloud.local.master_key import ensure_master_key, load_master_key, master_key_path, readable_by_others
+from picloud.local.master_key import (
+    ensure_master_key,
+    load_master_key,
+    master_key_path,
+    read_master_key,
+    readable_by_others,
+)
 from picloud.settings import Settings
 
 
@@ -54,3 +60,14 @@ def test_a_key_that_others_may_read_is_noticed(tmp_path: Path) -> None:
     assert not readable_by_others(path)
     path.chmod(0o640)
     assert readable_by_others(path)
+
+
+def test_where_a_key_is_missing_is_for_the_log_and_not_for_strangers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(master_key_file=str(tmp_path / "master.key"))
+    with pytest.raises(ConfigurationError) as caught:
+        read_master_key(settings)
+    assert str(tmp_path) not in f"{caught.value.message}{caught.value.hint}"
+    assert str(tmp_path / "master.key") in caplog.text
+    assert ensure_master_key(tmp_path / "master.key") == read_master_key(settings)
