@@ -85,6 +85,25 @@ create table dead_letter_triggers (
 -- serves: who handles a letter
 create index dead_letter_triggers_by_app on dead_letter_triggers (app_id);
 
+-- What fired a row, as people name it: a route or a trigger, by the row's source and trigger_id. A view, not a function: joined,
+-- it costs a list two look-ups a row, and a filter on it one pass.
+create view trigger_labels as
+    select 'http' as source, id, method || ' ' || path as label from routes
+    union all
+    select kind, id, name from triggers;
+
+-- Who sends to a queue holds it shared until the commit, who gives it another consumer or removes it holds it alone: a message
+-- that was sent to the old consumer in that moment would otherwise be seen by nobody. Taken in the order of ids.
+create function hold_queue(p_queue integer, p_alone boolean) returns void language plpgsql as $$
+begin
+    if p_alone then
+        perform pg_advisory_xact_lock(7303, p_queue);
+    else
+        perform pg_advisory_xact_lock_shared(7303, p_queue);
+    end if;
+end
+$$;
+
 -- serves: "was that the last handler of this letter?"
 create index outbox_handlers on outbox (dead_letter_id) where dead_letter_id is not null;
 
@@ -179,6 +198,20 @@ language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = o
 declare
     v_rows new_row[];
 begin
+    -- In statements of their own: the one below sees the consumers that are there once the queues are held. A queue that was
+    -- removed while the run went on is made again, for its message must not vanish.
+    if exists (select from unnest(p_sent) s where s.kind = 'queue') then
+        perform hold_queue(q.id, false) from (
+            select distinct q.id from unnest(p_sent) s
+            cross join lateral (select q.id from queues q where q.app_id = s.app_id and q.name = s.name limit 1) q
+            where s.kind = 'queue'
+            order by q.id) q;
+        insert into queues (app_id, name)
+        select distinct s.app_id, s.name from unnest(p_sent) s
+        where s.kind = 'queue' and not exists (select from queues q where q.app_id = s.app_id and q.name = s.name)
+        on conflict (app_id, name) do nothing;
+    end if;
+
     with sent as (
         select s.*, substring(p_data from s.first_byte for s.message_bytes) as message,
                o.root_execution_id as root, (coalesce(o.trigger_depth + 1, 0))::smallint as depth
@@ -223,26 +256,35 @@ begin
 end
 $$;
 
--- Rows that wait in a queue follow its consumer: a new one gets what waited for somebody; without one they wait again.
+-- Rows that wait in a queue follow its consumer: a new one gets what waited for somebody; without one they wait again. What is
+-- in flight, or locked because it is about to be, ends as it began, retries included. Returns how many rows followed.
 create function assign_queue(p_queue integer) returns bigint language plpgsql as $$
 declare
     v_consumer record;
     v_count bigint;
 begin
+    perform hold_queue(p_queue, true);
     select t.id, t.script_id, t.registered_by_principal, t.max_attempts, t.backoff, t.backoff_base_ms, t.backoff_max_ms,
            t.backoff_jitter_pct, case when qt.concurrency is null then 0 else qt.queue_id end as lane
     into v_consumer
     from queue_triggers qt join triggers t on t.id = qt.trigger_id
     where qt.queue_id = p_queue and t.is_enabled;
     if found then
+        with mine as materialized (
+            select o.ctid as row_at from outbox o where o.queue_id = p_queue and o.state in (0, 3) for update skip locked
+        )
         update outbox o
         set state = 0, trigger_id = v_consumer.id, script_id = v_consumer.script_id, script_version = null,
             principal_id = v_consumer.registered_by_principal, lane = v_consumer.lane, max_attempts = v_consumer.max_attempts,
             backoff = v_consumer.backoff, backoff_base_ms = v_consumer.backoff_base_ms,
             backoff_max_ms = v_consumer.backoff_max_ms, backoff_jitter_pct = v_consumer.backoff_jitter_pct
-        where o.queue_id = p_queue and o.state in (0, 3);
+        from mine
+        where o.ctid = mine.row_at;
     else
-        update outbox o set state = 3, trigger_id = null where o.queue_id = p_queue and o.state = 0;
+        with mine as materialized (
+            select o.ctid as row_at from outbox o where o.queue_id = p_queue and o.state = 0 for update skip locked
+        )
+        update outbox o set state = 3, trigger_id = null from mine where o.ctid = mine.row_at;
     end if;
     get diagnostics v_count = row_count;
     return v_count;
@@ -260,8 +302,7 @@ declare
 begin
     with letters as (
         select d.*, s.name as script_name,
-               case when d.source = 'http' then (select r.method || ' ' || r.path from routes r where r.id = d.trigger_id)
-                    else (select t.name from triggers t where t.id = d.trigger_id) end as trigger_name,
+               (select l.label from trigger_labels l where l.source = d.source and l.id = d.trigger_id) as trigger_name,
                (select min(a.started_at) from dead_letter_attempts a where a.dead_letter_id = d.id) as first_attempt_at,
                (select max(a.finished_at) from dead_letter_attempts a where a.dead_letter_id = d.id) as last_attempt_at
         from unnest(p_letters) as l (id)

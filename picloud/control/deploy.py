@@ -1,59 +1,45 @@
 """Deploy: an app made to be what its manifest and files say, in one transaction.
 
-1. The manifest is checked, what there is is compared with what is wanted (``plan_changes``, a pure
-   function), and every script that is new or changed is compiled.
+1. The manifest is checked, what there is is compared with what is wanted (``plan``, pure functions),
+   and every script that is new or changed is compiled.
 2. Nothing to change: nothing is written, the app's revision stays.
 3. The app's row is locked, the comparison made again (another deploy may have come between),
-   and the changes are written: routes leave before the scripts they used, and come after those they need.
+   and the changes are written: routes and triggers leave before the scripts they used, and come after
+   those they need. A queue that is no longer named stays as long as there are messages in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from picloud.control.apps import AppRow, find_app, insert_app, lock_app, raise_revision
 from picloud.control.identity import Principal
+from picloud.control.plan import (
+    Change,
+    Found,
+    Kept,
+    Wanted,
+    changed_drafts,
+    changed_triggers,
+    is_same_route,
+    kept_queues,
+    leaving_queues,
+    plan_changes,
+)
+from picloud.control.queues import delete_queues, hold_queues, read_queues
 from picloud.control.records import Connection, fetch_rows
-from picloud.control.routes import (
-    Route,
-    RouteKey,
-    delete_route,
-    insert_route,
-    read_all,
-    route_key,
-    update_route,
-)
-from picloud.control.scripts import (
-    CurrentScript,
-    Draft,
-    check_drafts,
-    delete_script,
-    limits_of,
-    read_current,
-    write_draft,
-)
-from picloud.engine.limits import LIMIT_NAMES
+from picloud.control.routes import delete_route, insert_route, read_all, route_key, update_route
+from picloud.control.scripts import Draft, check_drafts, delete_script, limits_of, read_current, write_draft
+from picloud.control.trigger_rows import TriggerWrite, cancel_waiting, make_queues, read_triggers, write_triggers
 from picloud.errors import InvalidInputError, ManifestError, NotFoundError
-from picloud.manifest import SCRIPT_SUFFIX, Manifest, RouteEntry, parse_manifest
+from picloud.manifest import SCRIPT_SUFFIX, Manifest, parse_manifest
 from picloud.queries import Queries
-from picloud.settings import SandboxCeilings, Settings
+from picloud.settings import Settings
 
 _SQL = Queries("control")
-
-Action = Literal["create", "update", "delete"]
-
-
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a plan; ``note`` says what its action does not."""
-
-    action: Action
-    kind: Literal["app", "script", "route"]
-    name: str
-    note: str | None = None
 
 
 class DeployPlan(msgspec.Struct, frozen=True):
@@ -61,6 +47,7 @@ class DeployPlan(msgspec.Struct, frozen=True):
 
     Attributes:
         revision: of the app afterwards; 0 while there is no app.
+        kept: what is no longer named and stays, because messages wait in it.
     """
 
     app: str
@@ -68,25 +55,7 @@ class DeployPlan(msgspec.Struct, frozen=True):
     unchanged: bool
     revision: int
     changes: list[Change]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the manifest and the files ask for."""
-
-    app: str
-    drafts: Mapping[str, Draft]
-    routes: Mapping[RouteKey, RouteEntry]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What there is; empty for an app that does not exist."""
-
-    scripts: Mapping[str, CurrentScript] = field(default_factory=dict[str, CurrentScript])
-    routes: Mapping[RouteKey, Route] = field(default_factory=dict[RouteKey, Route])
-    #: Rows that still have to run a script, by its id.
-    waiting: Mapping[int, int] = field(default_factory=dict[int, int])
+    kept: list[Kept]
 
 
 async def deploy(
@@ -98,6 +67,7 @@ async def deploy(
     manifest: Mapping[str, Any],
     files: Mapping[str, str],
     dry_run: bool,
+    cancels_waiting: bool = False,
 ) -> DeployPlan:
     """Make the app what ``manifest`` and ``files`` say.
 
@@ -106,55 +76,55 @@ async def deploy(
         manifest: ``picloud.toml`` as values.
         files: every script of the app by its path, ``scripts/lib/util.rhai``. A script that is not
             among them is removed.
+        cancels_waiting: rows of scripts and triggers that are removed end as cancelled, and queues that are no longer
+            named are removed with their messages.
 
     Raises:
         ManifestError: the manifest is wrong, or names another app than ``app_name``.
         ScriptError: names every script that does not compile.
+        ConflictError: a mail address is another app's.
     """
-    wanted = read_wanted(app_name, manifest, files)
+    wanted = read_wanted(app_name, manifest, files, cancels_waiting=cancels_waiting)
     try:
         app = await find_app(connection, app_name)
         found = await _read_found(connection, app)
     except NotFoundError:
         app, found = None, Found()
-    await check_drafts(_changed(wanted, found))
-    changes = _plan(wanted, found, settings.sandbox, is_new=app is None)
-    revision = 0 if app is None else app.revision
-    if changes and not dry_run:
-        changes, revision = await _change(connection, settings, principal, wanted, checked=_changed(wanted, found))
-    return DeployPlan(app_name, dry_run, not changes, revision, changes)
+    await check_drafts(changed_drafts(wanted, found))
+    plan = _plan(wanted, found, settings, app, is_new=app is None, dry_run=dry_run)
+    if plan.unchanged or dry_run:
+        return plan
+    return await _change(connection, settings, principal, wanted, checked=changed_drafts(wanted, found))
 
 
 async def _change(
     connection: Connection, settings: Settings, principal: Principal, wanted: Wanted, *, checked: list[Draft]
-) -> tuple[list[Change], int]:
-    """Compare again with the app locked, and write what differs; the second value is the revision."""
+) -> DeployPlan:
+    """Compare again with the app locked, and write what differs."""
     is_new = await insert_app(connection, principal, wanted.app)
     app = await lock_app(connection, wanted.app)
+    await hold_queues(connection, app)
     found = await _read_found(connection, app)
-    changes = _plan(wanted, found, settings.sandbox, is_new=is_new)
-    if not changes:
-        return changes, app.revision
+    plan = _plan(wanted, found, settings, app, is_new=is_new)
+    if plan.unchanged:
+        return plan
     # Somebody else's deploy came between and left a script that nobody has compiled for us.
-    await check_drafts([draft for draft in _changed(wanted, found) if draft not in checked])
-    await _write(connection, settings.sandbox, principal, app=app, wanted=wanted, found=found)
-    return changes, app.revision if is_new else await raise_revision(connection, app)
+    await check_drafts([draft for draft in changed_drafts(wanted, found) if draft not in checked])
+    await _write(connection, settings, principal, app=app, wanted=wanted, found=found)
+    return plan if is_new else msgspec.structs.replace(plan, revision=await raise_revision(connection, app))
 
 
-def _changed(wanted: Wanted, found: Found) -> list[Draft]:
-    """The drafts that would be written: the others were compiled when they were."""
-    return [draft for name, draft in wanted.drafts.items() if not _is_current(draft, found.scripts.get(name))]
+def _plan(
+    wanted: Wanted, found: Found, settings: Settings, app: AppRow | None, *, is_new: bool, dry_run: bool = False
+) -> DeployPlan:
+    changes = [Change("create", "app", wanted.app)] * is_new + plan_changes(wanted, found, settings)
+    revision = 0 if app is None else app.revision
+    return DeployPlan(wanted.app, dry_run, not changes, revision, changes, kept_queues(wanted, found))
 
 
-def _is_current(draft: Draft, current: CurrentScript | None) -> bool:
-    return current is not None and current.equals(draft)
-
-
-def _plan(wanted: Wanted, found: Found, ceilings: SandboxCeilings, *, is_new: bool) -> list[Change]:
-    return [Change("create", "app", wanted.app)] * is_new + plan_changes(wanted, found, ceilings)
-
-
-def read_wanted(app_name: str, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Wanted:
+def read_wanted(
+    app_name: str, manifest: Mapping[str, Any], files: Mapping[str, str], *, cancels_waiting: bool = False
+) -> Wanted:
     """The manifest and the files as one. Raises: ManifestError."""
     parsed = parse_manifest(manifest)
     strangers = sorted(path for path in files if not path.endswith(SCRIPT_SUFFIX))
@@ -162,12 +132,13 @@ def read_wanted(app_name: str, manifest: Mapping[str, Any], files: Mapping[str, 
         raise InvalidInputError(f"files: {strangers[0]!r} is not a script; only *{SCRIPT_SUFFIX} files are deployed")
     if parsed.app != app_name:
         raise ManifestError(f"picloud.toml: app.name: is {parsed.app!r}, but the request deploys {app_name!r}")
-    if parsed.triggers or parsed.queues:
-        raise ManifestError("picloud.toml: a trigger or queue cannot be deployed yet", code="triggers_not_supported")
     return Wanted(
         app_name,
         {draft.name: draft for draft in _drafts(parsed, files)},
         {route_key(route.method, route.path): route for route in parsed.routes},
+        {entry.trigger.name: entry.trigger for entry in parsed.triggers},
+        frozenset(parsed.queue_names),
+        cancels_waiting,
     )
 
 
@@ -183,109 +154,85 @@ async def _read_found(connection: Connection, app: AppRow) -> Found:
         scripts,
         {route.key: route for route in await read_all(connection, app)},
         {row.script_id: row.rows for row in waiting},
+        {current.trigger.name: current for current in await read_triggers(connection, app)},
+        {queue.name: queue for queue in await read_queues(connection, app)},
     )
-
-
-# The plan: pure
-
-
-def plan_changes(wanted: Wanted, found: Found, ceilings: SandboxCeilings) -> list[Change]:
-    """What turns ``found`` into ``wanted``, scripts before routes, each in the order of names."""
-    return [*_script_changes(wanted, found, ceilings), *_route_changes(wanted, found)]
-
-
-def _script_changes(wanted: Wanted, found: Found, ceilings: SandboxCeilings) -> list[Change]:
-    changes: list[Change] = []
-    for name in sorted({*wanted.drafts, *found.scripts}):
-        draft, current = wanted.drafts.get(name), found.scripts.get(name)
-        if draft is None:
-            assert current is not None
-            changes.append(Change("delete", "script", name, _note_on_waiting(current, found)))
-        elif current is None:
-            changes.append(Change("create", "script", name, _note_on_limits(draft, ceilings)))
-        elif not current.equals(draft):
-            changes.append(Change("update", "script", name, _note_on_limits(draft, ceilings)))
-    return changes
-
-
-def _note_on_waiting(script: CurrentScript, found: Found) -> str | None:
-    count = found.waiting.get(script.id, 0)
-    if not count:
-        return None
-    return f"{count} accepted execution{'s' if count > 1 else ''} of it will still run, at version {script.version}"
-
-
-def _note_on_limits(draft: Draft, ceilings: SandboxCeilings) -> str | None:
-    """Which limits are above what this installation allows: they are cut when a run begins."""
-    ceiling_of = {name: getattr(ceilings, name, ceilings.max_timeout_seconds) for name in LIMIT_NAMES}
-    asked = {name: getattr(draft.limits, name) for name in LIMIT_NAMES}
-    cut = [
-        f"{name} {value:g} is cut to this server's {ceiling_of[name]:g}"
-        for name, value in asked.items()
-        if value is not None and value > ceiling_of[name]
-    ]
-    return "; ".join(cut) or None
-
-
-def _route_changes(wanted: Wanted, found: Found) -> list[Change]:
-    changes: list[Change] = []
-    for key in sorted({*wanted.routes, *found.routes}, key=lambda key: (key[1], key[0])):
-        entry, current = wanted.routes.get(key), found.routes.get(key)
-        if entry is None:
-            assert current is not None
-            changes.append(Change("delete", "route", current.label))
-        elif current is None:
-            changes.append(Change("create", "route", f"{entry.method} {entry.path}", f"runs {entry.script}"))
-        elif not _is_same_route(entry, current):
-            changes.append(Change("update", "route", f"{entry.method} {entry.path}", _note_on_route(entry, current)))
-    return changes
-
-
-def _is_same_route(entry: RouteEntry, current: Route) -> bool:
-    return (entry.path, entry.script, entry.dispatch_mode) == (current.path, current.script, current.dispatch_mode)
-
-
-def _note_on_route(entry: RouteEntry, current: Route) -> str:
-    pairs = (
-        ("path", current.path, entry.path),
-        ("script", current.script, entry.script),
-        ("dispatch_mode", current.dispatch_mode, entry.dispatch_mode),
-    )
-    return ", ".join(f"{name} {before} → {after}" for name, before, after in pairs if before != after)
 
 
 # Writing it
 
 
 async def _write(
-    connection: Connection,
-    ceilings: SandboxCeilings,
-    principal: Principal,
-    *,
-    app: AppRow,
-    wanted: Wanted,
-    found: Found,
+    connection: Connection, settings: Settings, principal: Principal, *, app: AppRow, wanted: Wanted, found: Found
 ) -> None:
-    """Write everything that differs; the app's row is locked."""
+    """Write everything that differs; the app's row is locked, and nobody sends to its queues."""
     for key, route in found.routes.items():
         if key not in wanted.routes:
             await delete_route(connection, app, route)
-    for draft in _changed(wanted, found):
+    for draft in changed_drafts(wanted, found):
         current = found.scripts.get(draft.name)
-        await write_draft(connection, app, principal, draft, current=current, ceilings=ceilings)
-    await _write_routes(connection, principal, app, wanted, found)
+        await write_draft(connection, app, principal, draft, current=current, ceilings=settings.sandbox)
+    script_ids = {name: script.id for name, script in (await read_current(connection, app)).items()}
+    await _write_routes(connection, principal, app, wanted, found, script_ids)
+    await make_queues(connection, app, sorted(wanted.queues - found.queues.keys()))
+    await _write_triggers(connection, settings, principal, app, wanted=wanted, found=found, script_ids=script_ids)
+    if wanted.cancels_waiting:
+        await _cancel_waiting(connection, principal, app, wanted, found)
+    await delete_queues(connection, leaving_queues(wanted, found))
     for name, script in found.scripts.items():
         if name not in wanted.drafts:
             await delete_script(connection, script.id)
 
 
 async def _write_routes(
-    connection: Connection, principal: Principal, app: AppRow, wanted: Wanted, found: Found
+    connection: Connection,
+    principal: Principal,
+    app: AppRow,
+    wanted: Wanted,
+    found: Found,
+    script_ids: Mapping[str, int],
 ) -> None:
-    script_ids = {name: script.id for name, script in (await read_current(connection, app)).items()}
     for key, entry in wanted.routes.items():
         route = found.routes.get(key)
         if route is None:
             await insert_route(connection, app, principal, entry, script_ids[entry.script])
-        elif not _is_same_route(entry, route):
+        elif not is_same_route(entry, route):
             await update_route(connection, principal, route, entry, script_ids[entry.script])
+
+
+async def _write_triggers(
+    connection: Connection,
+    settings: Settings,
+    principal: Principal,
+    app: AppRow,
+    *,
+    wanted: Wanted,
+    found: Found,
+    script_ids: Mapping[str, int],
+) -> None:
+    written = [
+        TriggerWrite(
+            trigger,
+            trigger.retry_policy(settings.retry),
+            script_ids[trigger.script],
+            principal.id,
+            found.triggers.get(trigger.name),
+        )
+        for trigger in changed_triggers(wanted, found, settings)
+    ]
+    gone = [current for name, current in found.triggers.items() if name not in wanted.triggers]
+    if written or gone:
+        await write_triggers(connection, app, gone=gone, written=written)
+
+
+async def _cancel_waiting(
+    connection: Connection, principal: Principal, app: AppRow, wanted: Wanted, found: Found
+) -> None:
+    await cancel_waiting(
+        connection,
+        app,
+        by=principal.name,
+        script_ids=[script.id for name, script in found.scripts.items() if name not in wanted.drafts],
+        trigger_ids=[current.id for name, current in found.triggers.items() if name not in wanted.triggers],
+        queue_ids=[queue.id for queue in leaving_queues(wanted, found)],
+    )

@@ -19,6 +19,7 @@ from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
 from picloud.control.identity import Principal
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_row, fetch_rows, stored_json
+from picloud.control.trigger_rows import cancel_waiting
 from picloud.engine import ScriptLimits, check_script, parse_limits
 from picloud.engine.limits import LIMIT_NAMES, timeout_seconds
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError, ScriptError
@@ -51,6 +52,19 @@ class Script(msgspec.Struct, frozen=True):
     updated_at: dt.datetime
     updated_by: str
     source: str | None = None
+
+
+class RemovedScript(msgspec.Struct, frozen=True):
+    """A script that is gone, and what becomes of the rows that were accepted for it.
+
+    Attributes:
+        still_run: at the version that was current.
+        cancelled: ended as `cancelled`.
+    """
+
+    script: str
+    still_run: int
+    cancelled: int
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -272,21 +286,29 @@ async def rollback(
     return await read_script(connection, app, name)
 
 
-async def remove_script(connection: Connection, app_name: str, name: str) -> None:
-    """Remove a script that no route uses; rows that wait for it still run.
+async def remove_script(
+    connection: Connection, app_name: str, principal: Principal, name: str, *, cancels_waiting: bool
+) -> RemovedScript:
+    """Remove a script that no route and no trigger uses; rows that wait for it still run, or are cancelled.
 
     Raises:
         NotFoundError: no such app or script.
-        ConflictError: names the routes that use it.
+        ConflictError: names the routes and triggers that use it.
     """
     app = await lock_app(connection, app_name)
     script = await read_script(connection, app, name)
-    routes = await fetch_rows(connection, _SQL.routes_of_script, {"script_id": script.id})
-    if routes:
-        shown = ", ".join(f"{route.method} {route.path}" for route in routes[:5])
-        raise ConflictError(f"{name} is used by {shown}", hint="remove the routes first")
+    users = await fetch_rows(connection, _SQL.users_of_script, {"script_id": script.id})
+    if users:
+        shown = ", ".join(row.label for row in users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+        raise ConflictError(f"{name} is used by {shown}", hint="remove the routes and triggers first")
+    waiting = await fetch_row(connection, _SQL.waiting_rows, {"script_ids": [script.id]})
+    count = 0 if waiting is None else int(waiting.rows)
+    cancelled = 0
+    if cancels_waiting and count:
+        cancelled = await cancel_waiting(connection, app, by=principal.name, script_ids=[script.id])
     await delete_script(connection, script.id)
     await raise_revision(connection, app)
+    return RemovedScript(name, max(0, count - cancelled), cancelled)
 
 
 async def delete_script(connection: Connection, script_id: int) -> None:

@@ -27,6 +27,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: pinned by the row; null: whatever is current when it begins.
+        state: held: of a queue that nobody consumes.
         due: pending, and its time has come.
         attempts: runs so far; 0: it has not run yet.
         available_at: not before.
@@ -40,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     trigger: str | None
     principal: str | None
-    state: Literal["pending", "published", "running"]
+    state: Literal["pending", "published", "running", "held"]
     due: bool
     attempts: int
     max_attempts: int

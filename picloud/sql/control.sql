@@ -122,8 +122,10 @@ select max(v.version) as version from script_versions v join scripts s on s.id =
 where s.id = %(script_id)s and v.version < s.current_version
 
 -- name: waiting_rows
--- How many rows still have to run each of these scripts.
-select script_id, count(*) as rows from outbox where script_id = any(%(script_ids)s) group by script_id
+-- How many rows still have to run each of these scripts. A queued message follows its queue: it counts once it is in flight.
+select script_id, count(*) as rows from outbox
+where script_id = any(%(script_ids)s) and (queue_id is null or state in (1, 2))
+group by script_id
 
 -- Routes ----------------------------------------------------------------------------------------------
 
@@ -139,8 +141,14 @@ where r.app_id = %(app_id)s
 order by r.id
 limit %(limit)s
 
--- name: routes_of_script
-select method, path from routes where script_id = %(script_id)s order by path, method
+-- name: users_of_script
+-- What would have nothing to run without it: routes, then triggers.
+select label from (
+    select 1 as place, method || ' ' || path as label from routes where script_id = %(script_id)s
+    union all
+    select 2, 'trigger ' || name from triggers where script_id = %(script_id)s
+) x
+order by place, label
 
 -- name: insert_route
 insert into routes (app_id, method, path, script_id, dispatch_mode, principal_id)

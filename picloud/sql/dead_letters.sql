@@ -4,7 +4,7 @@
 -- name: dead_letters
 -- dead-letters ls and, with id, show; newest first by the time they were accepted.
 select d.id, d.id as execution_id, apps.name as app, scripts.name as script, d.script_version as version, d.source,
-       case when d.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
+       labels.label as trigger, principals.name as principal,
        d.reason, d.last_error, d.attempts as attempt_count, d.resolution, d.resolved_at, resolvers.name as resolved_by,
        d.resolution_note, d.replayed_as, d.root_execution_id, d.trigger_depth, d.accepted_at, d.died_at,
        d.edited_from is not null as is_edited,
@@ -15,12 +15,12 @@ left join apps on apps.id = d.app_id
 left join scripts on scripts.id = d.script_id
 left join principals on principals.id = d.principal_id
 left join principals resolvers on resolvers.id = d.resolved_by
-left join routes on d.source = 'http' and routes.id = d.trigger_id
+left join trigger_labels labels on labels.source = d.source and labels.id = d.trigger_id
 where (%(id)s::uuid is null or d.id = %(id)s)
   and (%(app_id)s::int is null or d.app_id = %(app_id)s)
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or d.source = %(source)s)
-  and (%(trigger)s::text is null or d.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
+  and (%(trigger)s::text is null or d.trigger_id::text = %(trigger)s or labels.label = %(trigger)s)
   and (%(status)s::text is null or d.resolution = %(status)s)
   and (%(since)s::timestamptz is null or d.died_at >= %(since)s)
   and (%(after)s::uuid is null or d.id < %(after)s)

@@ -7,7 +7,7 @@
 -- a row that ends while somebody pages. Ordered by the bare column: both tables then deliver it from an index, and
 -- a page costs its own rows, not the whole history.
 select x.id, apps.name as app, scripts.name as script, x.script_version as version, x.source,
-       case when x.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
+       labels.label as trigger, principals.name as principal,
        x.status, x.attempts, x.is_sync, x.root_execution_id, x.parent_execution_id, x.trigger_depth, x.worker_id,
        x.accepted_at as created_at, x.started_at, x.finished_at, x.run_us, x.operations, x.result_kind, x.http_status,
        case when %(with_result)s then x.result end as result, case when %(with_result)s then x.http_headers end as http_headers,
@@ -32,12 +32,12 @@ from (
 left join apps on apps.id = x.app_id
 left join scripts on scripts.id = x.script_id
 left join principals on principals.id = x.principal_id
-left join routes on x.source = 'http' and routes.id = x.trigger_id
+left join trigger_labels labels on labels.source = x.source and labels.id = x.trigger_id
 where (%(ids)s::uuid[] is null or x.id = any(%(ids)s))
   and (%(app_id)s::int is null or x.app_id = %(app_id)s)
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or x.source = %(source)s)
-  and (%(trigger)s::text is null or x.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
+  and (%(trigger)s::text is null or x.trigger_id::text = %(trigger)s or labels.label = %(trigger)s)
   and (%(status)s::text is null or x.status = %(status)s)
   and (%(since)s::timestamptz is null or x.accepted_at >= %(since)s)
   and (%(after)s::uuid is null or x.id < %(after)s)
@@ -123,8 +123,8 @@ limit %(limit)s
 -- name: outbox
 -- outbox ls and, with id, outbox show: rows still to run, the longest accepted first.
 select o.id, apps.name as app, scripts.name as script, o.script_version as version, o.source,
-       case when o.source = 'http' then routes.method || ' ' || routes.path end as trigger, principals.name as principal,
-       case o.state when 0 then 'pending' when 1 then 'published' else 'running' end as state,
+       labels.label as trigger, principals.name as principal,
+       case o.state when 0 then 'pending' when 1 then 'published' when 2 then 'running' else 'held' end as state,
        o.state = 0 and o.available_at <= now() as due, o.attempt as attempts, o.max_attempts, o.is_sync, o.order_key,
        o.crashes, o.lost, o.worker_id, o.available_at, o.accepted_at as created_at, o.begun_at as started_at, o.lease_until,
        o.root_execution_id, o.trigger_depth, o.payload_bytes
@@ -132,13 +132,13 @@ from outbox o
 left join apps on apps.id = o.app_id
 left join scripts on scripts.id = o.script_id
 left join principals on principals.id = o.principal_id
-left join routes on o.source = 'http' and routes.id = o.trigger_id
+left join trigger_labels labels on labels.source = o.source and labels.id = o.trigger_id
 where (%(id)s::uuid is null or o.id = %(id)s)
   and (%(app_id)s::int is null or o.app_id = %(app_id)s)
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or o.source = %(source)s)
-  and (%(trigger)s::text is null or o.trigger_id::text = %(trigger)s or routes.method || ' ' || routes.path = %(trigger)s)
-  and (%(status)s::text is null or (case o.state when 0 then 'pending' when 1 then 'published' else 'running' end) = %(status)s)
+  and (%(trigger)s::text is null or o.trigger_id::text = %(trigger)s or labels.label = %(trigger)s)
+  and (%(status)s::text is null or (case o.state when 0 then 'pending' when 1 then 'published' when 2 then 'running' else 'held' end) = %(status)s)
   and (%(since)s::timestamptz is null or o.accepted_at >= %(since)s)
   and (%(after)s::uuid is null or o.id > %(after)s)
 order by o.id
@@ -159,13 +159,14 @@ with gone as (
 select (gone.o).id, (gone.o).reply_to, (gone.o).state from gone, recorded
 
 -- name: queues
--- What waits, per app and source. Pending rows that have run before are retrying.
+-- What waits, per app and source. Pending rows that have run before are retrying; those of a queue that nobody consumes
+-- (state 3) are pending, and never due.
 select apps.name as app, o.source,
-       count(*) filter (where o.state = 0) as pending,
+       count(*) filter (where o.state in (0, 3)) as pending,
        count(*) filter (where o.state = 0 and o.available_at <= now()) as due,
        count(*) filter (where o.state = 1) as published,
        count(*) filter (where o.state = 2) as running,
-       count(*) filter (where o.state = 0 and o.attempt > 0) as retrying,
+       count(*) filter (where o.state in (0, 3) and o.attempt > 0) as retrying,
        coalesce(extract(epoch from now() - min(o.available_at) filter (where o.state = 0 and o.available_at <= now())), 0)::float8
            as oldest_due_seconds
 from outbox o left join apps on apps.id = o.app_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from picloud.cli.client import Client, api_path
+from picloud.cli.client import Client
 from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, surroundings
 from picloud.cli.output import Column, dim, print_json, table, terminal_width
@@ -59,7 +59,7 @@ def queues(client: Client, *, app: str | None, watch: bool, as_json: bool) -> No
 
 
 def _read(client: Client, app: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = client.get("/queues" if app is None else api_path("apps", app, "queues"))
+    found: dict[str, Any] = client.get("/queues", app=app)
     return found
 
 

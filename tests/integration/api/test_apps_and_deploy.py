@@ -101,14 +101,13 @@ def test_a_script_deployed_again_after_its_removal_starts_anew(api: Api) -> None
     assert api.get("/apps/shop/scripts/orders")["version"] == 1
 
 
-def test_a_trigger_is_refused_and_nothing_of_its_manifest_is_applied(api: Api, seeds: Seeds) -> None:
-    trigger = {"kind": "cron", "schedule": "* * * * *", "script": "scripts/orders.rhai"}
-    problem = api.post(
-        "/apps/shop/deploy", {"manifest": _MANIFEST | {"trigger": [trigger]}, "files": _FILES}, expect=422
-    )
-    assert problem["code"] == "invalid_manifest"
-    assert "trigger" in problem["detail"]
-    assert seeds.count("apps") == 0
+def test_a_trigger_is_applied_with_everything_else(api: Api, seeds: Seeds) -> None:
+    trigger = {"kind": "cron", "schedule": "* * * * *", "script": "scripts/orders.rhai", "name": "tick"}
+    plan = _deploy(api, _MANIFEST | {"trigger": [trigger]})
+    assert [(each["action"], each["name"]) for each in plan["changes"] if each["kind"] == "trigger"] == [
+        ("create", "tick")
+    ]
+    assert seeds.count("cron_triggers", "is_on and next_at > now()") == 1
 
 
 def test_a_manifest_of_another_app_is_refused(api: Api) -> None:
@@ -153,7 +152,8 @@ def test_a_script_used_by_a_route_cannot_be_removed(api: Api) -> None:
     assert "POST /orders/:id" in problem["detail"]
     route = api.get("/apps/shop/routes")["items"][0]
     api.call("DELETE", f"/apps/shop/routes/{route['id']}", expect=204)
-    api.call("DELETE", "/apps/shop/scripts/orders", expect=204)
+    removed = api.call("DELETE", "/apps/shop/scripts/orders")
+    assert removed == {"script": "orders", "still_run": 0, "cancelled": 0}
 
 
 def test_routes_of_one_shape_are_refused(api: Api) -> None:

@@ -14,7 +14,7 @@ from tests.seeding import Seeds
 
 pytestmark = pytest.mark.integration
 
-_EXAMPLES = {"app": "shop", "name": "lib/tax", "version": "1", "domain": "shop.example.org"}
+_EXAMPLES = {"app": "shop", "version": "1", "domain": "shop.example.org"}
 _UUID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 
 
@@ -22,10 +22,10 @@ def _operations() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for path, methods in document()["paths"].items():
         for method, operation in methods.items():
-            values: dict[str, Any] = dict(_EXAMPLES)
-            for parameter in operation["parameters"]:
-                if parameter["in"] == "path" and parameter["name"] == "id":
-                    values["id"] = _UUID if parameter["schema"].get("format") == "uuid" else "1"
+            values: dict[str, Any] = {"name": "lib/tax" if "/scripts/" in path else "some"}
+            for name, schema in ((each["name"], each["schema"]) for each in operation["parameters"]):
+                number = _UUID if schema.get("format") == "uuid" else "1"
+                values.setdefault(name, number if name == "id" else _EXAMPLES.get(name, "some"))
             found.append((method.upper(), path.removeprefix("/api/v1").format(**values)))
     return found
 

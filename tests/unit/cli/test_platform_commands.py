@@ -193,8 +193,9 @@ def test_queues_tell_what_waits_where_it_runs_and_what_fails(picloud: CommandLin
 
 
 def test_queues_for_programs_are_what_the_server_says(picloud: CommandLine, server: FakeServer) -> None:
-    server.on("GET", "/apps/shop/queues", QUEUES)
+    server.on("GET", "/queues", QUEUES)
     assert json.loads(picloud("queues", "shop", "--json").stdout) == QUEUES
+    assert server.requests[-1].url.query == b"app=shop"
 
 
 def test_an_outage_of_the_broker_and_a_missing_worker_are_seen(picloud: CommandLine, server: FakeServer) -> None:

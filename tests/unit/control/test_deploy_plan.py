@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from picloud.control.deploy import Change, Found, plan_changes, read_wanted
+from picloud.control.deploy import read_wanted
+from picloud.control.plan import Change, Found, plan_changes
 from picloud.control.routes import Route
 from picloud.control.scripts import CurrentScript
 from picloud.engine import ScriptLimits
 from picloud.errors import InvalidInputError, ManifestError
-from picloud.settings import SandboxCeilings
+from picloud.settings import Settings
 
-_CEILINGS = SandboxCeilings()
+_SETTINGS = Settings()
 _FILES = {"scripts/orders.rhai": "1", "scripts/lib/tax.rhai": "2"}
 
 
@@ -45,7 +46,7 @@ def _found(files: dict[str, str] = _FILES, manifest: dict[str, Any] | None = Non
 
 
 def _plan(found: Found, files: dict[str, str] = _FILES, **more: Any) -> list[Change]:
-    return plan_changes(read_wanted("shop", _manifest(**more), files), found, _CEILINGS)
+    return plan_changes(read_wanted("shop", _manifest(**more), files), found, _SETTINGS)
 
 
 def test_what_is_as_wanted_needs_no_change() -> None:

@@ -4,8 +4,9 @@
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``secrets``, ``deploy``, ``keys``, ``kv``, ``executions``, ``logs``, ``outbox``,
-  ``dead_letters``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
+* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``keys``, ``kv``,
+  ``executions``, ``logs``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin, because
+  ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
 """
@@ -36,10 +37,12 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         logs,
         openapi,
         outbox,
+        queues,
         routes,
         scripts,
         secrets,
         system,
+        triggers,
     )
 
     modules = (
@@ -49,6 +52,8 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         deploy,
         scripts,
         routes,
+        triggers,
+        queues,
         secrets,
         kv,
         executions,

@@ -19,22 +19,25 @@ class DeployRequest(Input, frozen=True):
     Attributes:
         manifest: `picloud.toml` as JSON.
         files: every script of the app by its path, `scripts/lib/util.rhai`.
+        cancel_waiting: accepted rows of scripts and triggers that are removed end as `cancelled`, and queues that are
+            no longer named are removed with their messages.
     """
 
     manifest: dict[str, Any]
     files: dict[str, str]
     dry_run: bool = False
+    cancel_waiting: bool = False
 
 
 @api.post("/apps/{app}/deploy", max_body_bytes=_MAX_DEPLOY_BYTES)
 async def deploy_app(call: Call, body: DeployRequest) -> DeployPlan:
     """Make an app what a manifest and files say, in one transaction, and tell what changed.
 
-    The app is made when there is none. Scripts and routes that are no longer named are removed. When nothing
-    differs, nothing is written.
+    The app is made when there is none. Scripts, routes and triggers that are no longer named are removed, and
+    queues in which no messages wait. When nothing differs, nothing is written.
     """
     async with call.transaction() as connection:
-        return await deploy.deploy(
+        plan = await deploy.deploy(
             connection,
             call.services.settings,
             call.principal,
@@ -42,7 +45,11 @@ async def deploy_app(call: Call, body: DeployRequest) -> DeployPlan:
             manifest=body.manifest,
             files=body.files,
             dry_run=body.dry_run,
+            cancels_waiting=body.cancel_waiting,
         )
+    if not (plan.unchanged or plan.dry_run):
+        await call.wake_relay()  # schedules begin, and messages may have a consumer now
+    return plan
 
 
 ENDPOINTS = api.collected()

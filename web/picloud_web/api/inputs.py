@@ -50,6 +50,12 @@ class Paging(Input, frozen=True, kw_only=True):
     after: After | None = None
 
 
+class Removal(Input, frozen=True, kw_only=True):
+    """What becomes of rows that wait for what is removed."""
+
+    cancel_waiting: Annotated[bool, msgspec.Meta(description="End them as `cancelled`.")] = False
+
+
 class Filtered(Paging, frozen=True, kw_only=True):
     """A page of a list about executions."""
 

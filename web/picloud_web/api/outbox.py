@@ -20,7 +20,7 @@ _REPLY = script("reply")
 class OutboxFilters(Filtered, frozen=True, kw_only=True):
     """A page of rows."""
 
-    status: Literal["pending", "published", "running"] | None = None
+    status: Literal["pending", "published", "running", "held"] | None = None
 
 
 class Cancelled(msgspec.Struct, frozen=True):

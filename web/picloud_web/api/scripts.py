@@ -12,13 +12,13 @@ from picloud.control import scripts
 from picloud.control.apps import find_app
 from picloud.control.executions import shown_result
 from picloud.control.pages import Page
-from picloud.control.scripts import Script, Version
+from picloud.control.scripts import RemovedScript, Script, Version
 from picloud.errors import CapacityError, UnavailableError
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival
 from picloud.settings import KIB, MIB
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Input, Paging
+from picloud_web.api.inputs import Input, Paging, Removal
 from picloud_web.bodies import check_body
 from picloud_web.ingress import AppChangedError
 from picloud_web.problems import status_of_code
@@ -125,11 +125,15 @@ async def _put(call: Call, name: str, wanted: NewVersion) -> Script:
     return script
 
 
-@api.delete("/apps/{app}/scripts/{name:path}")
-async def remove_script(call: Call) -> None:
-    """Remove a script that no route uses. What was accepted for it still runs."""
+@api.delete("/apps/{app}/scripts/{name:path}", statuses=(200,))
+async def remove_script(call: Call, query: Removal) -> RemovedScript:
+    """Remove a script that no route and no trigger uses. What was accepted for it still runs, or is cancelled."""
     async with call.transaction() as connection:
-        await scripts.remove_script(connection, call.app, call.path["name"])
+        removed = await scripts.remove_script(
+            connection, call.app, call.principal, call.path["name"], cancels_waiting=query.cancel_waiting
+        )
+    await call.wake_relay()
+    return removed
 
 
 @api.get("/apps/{app}/scripts/{name:path}/versions")

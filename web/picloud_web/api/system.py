@@ -8,15 +8,22 @@ from picloud.control.pages import Page
 from picloud.control.records import Connection
 from picloud.control.system import Books, Broker, Queues, Stats, Worker
 from picloud_web.api.endpoints import Call, Endpoints
+from picloud_web.api.inputs import Input, Text, wanted_app_id
 
 api = Endpoints("system")
 
 
-@api.get("/queues", "/apps/{app}/queues")
-async def show_queues(call: Call) -> Queues:
+class OneApp(Input, frozen=True, kw_only=True):
+    """What an overview is narrowed to."""
+
+    app: Text | None = None
+
+
+@api.get("/queues")
+async def show_queues(call: Call, query: OneApp) -> Queues:
     """What waits per app and source, what lies in the broker, and who runs it."""
     async with call.reading() as connection:
-        waiting = await system.read_queues(connection, app_id=await call.app_id(connection))
+        waiting = await system.read_queues(connection, app_id=await wanted_app_id(call, connection, query.app))
         workers = await _workers(call, connection)
     return Queues(waiting, await _broker(call), workers)
 
