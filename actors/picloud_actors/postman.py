@@ -16,7 +16,7 @@ from picloud.mail.errors import InvalidMailError, MailRefusedError, MailUnavaila
 from picloud.mail.outgoing import OutgoingMail
 from picloud.mail.transport import MailTransport
 from picloud.outbox.run_rows import BegunRow
-from picloud.services.outbound import sign_hops
+from picloud.services.hops import sign_hops
 from picloud.settings import Settings
 
 #: For each answer of the mail server.

@@ -13,10 +13,11 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from picloud.local.master_key import load_master_key, master_key_path
+from picloud.local.master_key import read_master_key
 from picloud.outbox.run_rows import read_sources
 from picloud.services.catalog import Catalogs
 from picloud.services.desk import Desk, RunOf
+from picloud.services.hops import sign_hops
 from picloud.services.kv import KvLimits
 from picloud.services.outbound import (
     AddressPolicy,
@@ -25,7 +26,6 @@ from picloud.services.outbound import (
     OutboundResponse,
     OwnPlaces,
     parse_allowed,
-    sign_hops,
 )
 from picloud.services.store import PostgresKvStore
 from picloud.services.vault import SecretReader
@@ -36,7 +36,7 @@ Pool = ConnectionPool[Connection[Any]]
 
 def lazy_master_key(settings: Settings) -> Callable[[], bytes]:
     """The master key when it is first needed: a process whose scripts need none needs no key file."""
-    return lazily(lambda: load_master_key(master_key_path(settings)))
+    return lazily(lambda: read_master_key(settings))
 
 
 def make_desk(settings: Settings, pool: Pool, master_key: Callable[[], bytes]) -> Desk:

@@ -23,6 +23,7 @@ from picloud_web.dataplane import DataPlane
 from picloud_web.directory import Directory
 from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.inbox import POP_SECONDS, Inbox
+from picloud_web.provenance import Provenance
 from picloud_web.services import Database, Services
 from picloud_web.window import Window
 

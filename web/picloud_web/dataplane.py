@@ -16,11 +16,12 @@ from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotF
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
 from picloud.settings import Settings
-from picloud_web import problems
+from picloud_web import problems, provenance
 from picloud_web.bodies import check_body, read_body
 from picloud_web.directory import App, Directory
 from picloud_web.events import RequestHead, event_document, fingerprint
 from picloud_web.ingress import AppChangedError
+from picloud_web.provenance import Provenance
 from picloud_web.responses import sandbox, write_reply
 from picloud_web.routing import Match
 from picloud_web.services import Dispatcher
@@ -92,8 +93,11 @@ class _Call:
 class DataPlane:
     """Answers the requests of apps."""
 
-    def __init__(self, settings: Settings, directory: Directory, dispatcher: DataPlaneDispatcher) -> None:
+    def __init__(
+        self, settings: Settings, directory: Directory, dispatcher: DataPlaneDispatcher, provenance: Provenance
+    ) -> None:
         self._directory = directory
+        self._provenance = provenance
         self._dispatcher = dispatcher
         self._most_body_bytes = settings.max_body_bytes
         self._executions_url = f"{settings.base_url}/api/v1/executions/"
@@ -181,6 +185,7 @@ class DataPlane:
 
     def _arrival(self, app: App, match: Match, call: _Call) -> Arrival:
         route = match.route
+        hops = self._provenance.of(call.head.headers.get(provenance.HEADER))
         return Arrival(
             id=call.id,
             app_id=app.id,
@@ -192,6 +197,8 @@ class DataPlane:
             retry=ONE_ATTEMPT if route.is_sync else self._retry,
             body=call.body,
             trigger_id=route.id,
+            root_execution_id=hops.root if hops else None,
+            trigger_depth=hops.depth + 1 if hops else 0,
         )
 
     async def _run(

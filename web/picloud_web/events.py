@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from picloud.errors import InvalidInputError
+from picloud_web import provenance
 
 SESSION_COOKIE = "picloud_session"
 _SESSION_COOKIES = frozenset({SESSION_COOKIE, f"__Host-{SESSION_COOKIE}"})
@@ -97,6 +98,8 @@ def _headers(head: RequestHead) -> dict[str, str]:
     for name, value in head.headers.items():
         if name in _FORWARDED_HEADERS and not head.is_proxy_trusted:
             continue
+        if name == provenance.HEADER:
+            continue  # read at the door
         kept = _without_session(value) if name == "cookie" else value
         if kept and not _carries_credential(name, kept):
             found[name] = kept

@@ -54,7 +54,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "worker_lost": 502,
     "invalid_response": 502,
     "cancelled": 502,
-    "depth_exceeded": 502,
+    "depth_exceeded": 508,
     "principal_disabled": 502,
     "script_timeout": 504,
     "no_answer": 504,

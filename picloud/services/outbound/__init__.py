@@ -14,19 +14,15 @@ was opened under the allow-list of one app can never serve another.
 * ``guard``: those three brought together; ``names``: looking names up
 * ``streams``: the one place that opens sockets; ``exchange``: one request and its response
 * ``deadline``: the time a call may take; ``errors``: everything that can go wrong
-* ``hops``: the signed header by which loops that leave PiCloud and come back are known
 """
 
 from picloud.services.outbound.client import OutboundClient
 from picloud.services.outbound.errors import OutboundError
-from picloud.services.outbound.hops import HOPS_HEADER, Hops, read_hops, sign_hops
 from picloud.services.outbound.messages import OutboundLimits, OutboundRequest, OutboundResponse
 from picloud.services.outbound.policy import AddressPolicy, OwnPlaces, parse_allowed
 
 __all__ = [
-    "HOPS_HEADER",
     "AddressPolicy",
-    "Hops",
     "OutboundClient",
     "OutboundError",
     "OutboundLimits",
@@ -34,6 +30,4 @@ __all__ = [
     "OutboundResponse",
     "OwnPlaces",
     "parse_allowed",
-    "read_hops",
-    "sign_hops",
 ]

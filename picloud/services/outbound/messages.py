@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 from picloud import __version__
+from picloud.services.hops import HOPS_HEADER
 from picloud.services.outbound.errors import BadCallError, BadHeaderError, RequestTooLargeError
-from picloud.services.outbound.hops import HOPS_HEADER
 from picloud.services.outbound.urls import Target, parse_url
 
 Headers = tuple[tuple[str, str], ...]

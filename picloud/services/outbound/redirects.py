@@ -7,9 +7,9 @@ Which ones carry keys cannot be known (``X-Api-Key``, ``Private-Token``, …).
 
 from __future__ import annotations
 
+from picloud.services.hops import HOPS_HEADER
 from picloud.services.outbound.errors import BadRedirectError, BadUrlError
 from picloud.services.outbound.exchange import Answer
-from picloud.services.outbound.hops import HOPS_HEADER
 from picloud.services.outbound.messages import Call
 from picloud.services.outbound.urls import Target, join_url
 

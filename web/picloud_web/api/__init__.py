@@ -4,7 +4,7 @@
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``keys``, ``kv``,
+* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``keys``, ``kv``, ``emit``,
   ``executions``, ``logs``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin, because
   ``picloud.control`` does the work
 
@@ -31,6 +31,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         apps,
         dead_letters,
         deploy,
+        emit,
         executions,
         keys,
         kv,
@@ -56,6 +57,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         queues,
         secrets,
         kv,
+        emit,
         executions,
         logs,
         outbox,

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picloud.services.outbound import Hops, read_hops, sign_hops
-from picloud.services.outbound.hops import MAX_DEPTH
+from picloud.services.hops import MAX_DEPTH, Hops, read_hops, sign_hops
 
 KEY = b"k" * 32
 ROOT = UUID("0198f000-0000-7000-8000-000000000001")
