@@ -18,6 +18,7 @@ from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
 from picloud.services.desk import Desk, RunOf, RunServices
 from picloud.services.effects import NO_EFFECTS, Effects
 from picloud.services.kv import Overlay
+from picloud.services.scrub import Scrubber
 from picloud_actors.board import Board
 from picloud_actors.flusher import Flusher
 from picloud_actors.postman import Postman
@@ -32,6 +33,7 @@ _TOO_DEEP = RunFailure(
     "depth_exceeded", "more hops from cause to effect than PICLOUD_MAX_TRIGGER_DEPTH allows", retryable=False
 )
 _NO_SCRIPT = RunFailure("script_not_found", "this version of the script no longer exists", retryable=False)
+_NO_SECRETS = Scrubber(())
 _NO_PAYLOAD = RunFailure("internal_error", "the payload of this execution is missing", retryable=False)
 
 
@@ -112,7 +114,7 @@ class Executor:
         if result.failure and result.failure.code == "cancelled" and self._is_aborting and not row.is_sync:
             # Stopped by us, not by its author: another process runs it from the start.
             return Finished(row, Settlement(row.id, row.token, "handed_back"))
-        return _finished(row, result, services.effects(completed=result.failure is None))
+        return _finished(row, result, services.effects(completed=result.failure is None), Scrubber(services.secrets))
 
     def _run(self, row: BegunRow, services: RunServices) -> RunResult:
         payload = (row.event, row.body) if row.event is not None else self._payload(row)
@@ -225,7 +227,9 @@ def _run_of(row: BegunRow, event: bytes, body: bytes | None, trigger: str | None
     )
 
 
-def _finished(row: BegunRow, result: RunResult, effects: Effects = NO_EFFECTS) -> Finished:
+def _finished(
+    row: BegunRow, result: RunResult, effects: Effects = NO_EFFECTS, scrubber: Scrubber = _NO_SECRETS
+) -> Finished:
     """What has to be written, and what the caller of a sync run is told."""
     if result.failure is None:
         settlement = Settlement(
@@ -236,7 +240,7 @@ def _finished(row: BegunRow, result: RunResult, effects: Effects = NO_EFFECTS) -
             result=result.data,
             http_status=result.http_status,
             http_headers=json.dumps(result.headers).encode() if result.headers else None,
-            logs=result.logs,
+            logs=scrubber.log(result.logs),
             run_us=result.run_us,
             operations=result.operations,
             version=row.version,
@@ -245,11 +249,11 @@ def _finished(row: BegunRow, result: RunResult, effects: Effects = NO_EFFECTS) -
         )
         reply = Reply(row.id, "completed", result.kind, result.http_status, result.headers, result.data)
         return Finished(row, settlement, reply if row.is_sync else None)
-    return _failed(row, result, result.failure, effects)
+    return _failed(row, result, result.failure, effects, scrubber)
 
 
-def _failed(row: BegunRow, result: RunResult, failure: RunFailure, effects: Effects) -> Finished:
-    error = failure.to_json()
+def _failed(row: BegunRow, result: RunResult, failure: RunFailure, effects: Effects, scrubber: Scrubber) -> Finished:
+    error = scrubber.error(failure.to_json())
     if failure.code == "depth_exceeded":
         outcome, reason = "depth_exceeded", None
     elif failure.retryable:
@@ -263,7 +267,7 @@ def _failed(row: BegunRow, result: RunResult, failure: RunFailure, effects: Effe
         outcome,  # type: ignore[arg-type]  # one of three literals, chosen above
         reason=reason,
         error=error,
-        logs=result.logs,
+        logs=scrubber.log(result.logs),
         run_us=result.run_us,
         operations=result.operations,
         delay_ms=delay_ms,

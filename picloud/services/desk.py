@@ -84,7 +84,7 @@ class Desk:
 class RunServices:
     """One run's. Belongs to the thread that runs it."""
 
-    __slots__ = ("_calls", "_desk", "_kv", "_overlay", "_run", "_sent", "_sent_bytes")
+    __slots__ = ("_calls", "_desk", "_kv", "_overlay", "_run", "_sent", "_sent_bytes", "secrets")
 
     def __init__(self, desk: Desk, run: RunOf, overlay: Overlay | None) -> None:
         self._desk = desk
@@ -94,6 +94,8 @@ class RunServices:
         self._sent: list[Sent] | None = None
         self._sent_bytes = 0
         self._calls = 0
+        #: Names and values of the secrets that were read: they must not show in what is kept of the run.
+        self.secrets: list[tuple[str, str]] = []
 
     @property
     def kv(self) -> KvBuffer:
@@ -192,7 +194,9 @@ class RunServices:
         Raises:
             NotFoundError: there is none of this name.
         """
-        return self._desk.secret(self._run.app_id, name)
+        value = self._desk.secret(self._run.app_id, name)
+        self.secrets.append((name, value))
+        return value
 
     def call(self, request: OutboundRequest) -> OutboundResponse:
         """Make an HTTP call, now.
