@@ -92,8 +92,8 @@ class Client:
     def patch(self, path: str, body: object) -> Any:
         return self._send("PATCH", path, body=body)
 
-    def delete(self, path: str, *, headers: Mapping[str, str] | None = None) -> Any:
-        return self._send("DELETE", path, headers=headers)
+    def delete(self, path: str, *, headers: Mapping[str, str] | None = None, **filters: object) -> Any:
+        return self._send("DELETE", path, params=_present(filters), headers=headers)
 
     def items(self, path: str, *, limit: int | None = None, **filters: object) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page, ``limit`` at most (None: all)."""

@@ -112,8 +112,11 @@ limit_option = click.option(
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str | Callable[[], str], *, yes: bool) -> None:
     """Ask before something is lost; a no ends the command.
+
+    Args:
+        question: or what finds out how to ask, called only when somebody is there to answer.
 
     Raises:
         click.UsageError: nobody is there to answer.
@@ -122,7 +125,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("this needs --yes when nobody can be asked")
-    if not click.confirm(question, err=True):
+    if not click.confirm(question if isinstance(question, str) else question(), err=True):
         click.echo("nothing was changed", err=True)
         click.get_current_context().exit(ExitCode.FAILED)
 
@@ -180,8 +183,8 @@ def filters(*names: str) -> Callable[[Function], Function]:
     helps = {
         "app": "Only of this app.",
         "script": "Only of this script.",
-        "source": "Only what this source fired: http, invoke, …",
-        "trigger": "Only what this route fired: its id, or 'METHOD /PATH'.",
+        "source": "Only what this source fired: http, kv, cron, invoke, …",
+        "trigger": "Only what this fired: a trigger's name, a route as 'METHOD /PATH', or an id.",
     }
 
     def decorate(function: Function) -> Function:

@@ -42,6 +42,8 @@ _STATUS_COLORS = {
     "draining": "yellow",
     "lost": "red",
     "paused": "yellow",
+    "held": "yellow",
+    "off": "yellow",
     "revoked": "bright_black",
 }
 

@@ -39,6 +39,7 @@ class Script(msgspec.Struct, frozen=True):
     Attributes:
         limits: what the current version asks for; the platform's ceilings hold besides.
         source: only where one script is shown.
+        waiting: rows that still have to run it; only where one script is shown.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Script(msgspec.Struct, frozen=True):
     updated_at: dt.datetime
     updated_by: str
     source: str | None = None
+    waiting: int | None = None
 
 
 class RemovedScript(msgspec.Struct, frozen=True):
@@ -162,6 +164,17 @@ async def read_script(connection: Connection, app: AppRow, name: str) -> Script:
     if not rows:
         raise NotFoundError(f"{app.name} has no script {name!r}")
     return _script(rows[0])
+
+
+async def show_script(connection: Connection, app: AppRow, name: str) -> Script:
+    """One script with its source, and how much waits for it. Raises: NotFoundError."""
+    script = await read_script(connection, app, name)
+    return msgspec.structs.replace(script, waiting=await _waiting(connection, script.id))
+
+
+async def _waiting(connection: Connection, script_id: int) -> int:
+    row = await fetch_row(connection, _SQL.waiting_rows, {"script_ids": [script_id]})
+    return 0 if row is None else int(row.rows)
 
 
 async def read_current(connection: Connection, app: AppRow) -> dict[str, CurrentScript]:
@@ -301,8 +314,7 @@ async def remove_script(
     if users:
         shown = ", ".join(row.label for row in users[:5]) + (f" and {len(users) - 5} more" if len(users) > 5 else "")
         raise ConflictError(f"{name} is used by {shown}", hint="remove the routes and triggers first")
-    waiting = await fetch_row(connection, _SQL.waiting_rows, {"script_ids": [script.id]})
-    count = 0 if waiting is None else int(waiting.rows)
+    count = await _waiting(connection, script.id)
     cancelled = 0
     if cancels_waiting and count:
         cancelled = await cancel_waiting(connection, app, by=principal.name, script_ids=[script.id])

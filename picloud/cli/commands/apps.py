@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from picloud.cli.client import Client, api_path
+from picloud.cli.commands.removing import rows
 from picloud.cli.help import example
 from picloud.cli.options import confirm, connected, json_option, limit_option, yes_option
 from picloud.cli.output import Column, note, print_fields, print_json, print_rows
@@ -83,11 +84,17 @@ def create_app(client: Client, *, name: str, as_json: bool) -> None:
 @json_option
 @connected
 def remove_app(client: Client, *, app: str, yes: bool, as_json: bool) -> None:
-    """Remove an app with its scripts, routes and dead letters.
+    """Remove an app with its scripts, routes, triggers, queues and dead letters.
 
     What waits or runs is cancelled; its history stays until it is too old.
     """
-    confirm(f"Remove {app} with everything it holds?", yes=yes)
+
+    def question() -> str:
+        waiting = client.get("/queues", app=app)["apps"]
+        count = sum(each["pending"] + each["published"] + each["running"] for each in waiting)
+        return f"Remove {app} with everything it holds?" + (f" {rows(count)} will be cancelled." if count else "")
+
+    confirm(question, yes=yes)
     removed = client.delete(api_path("apps", app))
     if as_json:
         print_json(removed)

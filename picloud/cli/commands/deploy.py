@@ -23,18 +23,25 @@ _ANSWER_SECONDS = 120.0
 @click.command()
 @folder_argument
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--cancel-waiting", is_flag=True, help="Cancel what waits for scripts, triggers and queues that go.")
 @json_option
 @connected
-def deploy(client: Client, directory: Path, dry_run: bool, as_json: bool) -> None:
+def deploy(client: Client, *, directory: Path, dry_run: bool, cancel_waiting: bool, as_json: bool) -> None:
     """Apply an app folder to the server.
 
     Everything changes in one transaction, or nothing. What the folder no longer holds is
-    removed. Deploying the same folder again changes nothing.
+    removed: what was accepted for it still runs, and a queue stays while there are messages
+    in it, unless they are to be cancelled. Deploying the same folder again changes nothing.
     """
     folder = read_folder(directory)
     plan = client.post(
         api_path("apps", folder.manifest.app, "deploy"),
-        {"manifest": folder.manifest.to_data(), "files": folder.files, "dry_run": dry_run},
+        {
+            "manifest": folder.manifest.to_data(),
+            "files": folder.files,
+            "dry_run": dry_run,
+            "cancel_waiting": cancel_waiting,
+        },
         answer_seconds=_ANSWER_SECONDS,
     )
     if as_json:
@@ -48,11 +55,19 @@ def deploy(client: Client, directory: Path, dry_run: bool, as_json: bool) -> Non
 def _print_plan(plan: dict[str, Any]) -> None:
     if plan["unchanged"]:
         click.echo(f"{plan['app']}: nothing to change")
-        return
+    kept = plan.get("kept", [])  # an older server keeps nothing
+    width = max([len("script"), *(len(row["kind"]) for row in (*plan["changes"], *kept))])
     for change in plan["changes"]:
         sign, color = _SIGNS.get(change["action"], ("?", "white"))
-        about = f"  {dim(printable(change['note']))}" if change.get("note") else ""
-        click.echo(f"{click.style(sign, fg=color)} {change['kind']:<6} {printable(change['name'])}{about}")
-    count = len(plan["changes"])
-    noun = "change" if count == 1 else "changes"
-    note(f"{plan['app']}: {count} {noun} {'planned, none made' if plan['dry_run'] else 'made'}")
+        click.echo(f"{click.style(sign, fg=color)} {_line(change, width)}")
+    for row in kept:
+        click.echo(f"= {_line(row, width)}")
+    if not plan["unchanged"]:
+        count = len(plan["changes"])
+        noun = "change" if count == 1 else "changes"
+        note(f"{plan['app']}: {count} {noun} {'planned, none made' if plan['dry_run'] else 'made'}")
+
+
+def _line(row: dict[str, Any], width: int) -> str:
+    about = f"  {dim(printable(row['note']))}" if row.get("note") else ""
+    return f"{row['kind'].ljust(width)} {printable(row['name'])}{about}"

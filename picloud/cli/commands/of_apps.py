@@ -40,9 +40,13 @@ def app_argument(function: Function) -> Function:
     return option(argument(function))
 
 
-def items_of_apps(client: Client, app: str | None, noun: str, limit: int) -> Iterator[dict[str, Any]]:
+def items_of_apps(
+    client: Client, app: str | None, noun: str, limit: int, **filters: object
+) -> Iterator[dict[str, Any]]:
     """The items of ``/apps/{app}/{noun}``, of one app or of all by name."""
     if app is not None:
-        return client.items(api_path("apps", app, noun), limit=limit)
+        return client.items(api_path("apps", app, noun), limit=limit, **filters)
     names = (each["name"] for each in client.items("/apps"))
-    return islice((item for name in names for item in client.items(api_path("apps", name, noun))), limit)
+    return islice(
+        (item for name in names for item in client.items(api_path("apps", name, noun), limit=None, **filters)), limit
+    )

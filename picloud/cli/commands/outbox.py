@@ -37,7 +37,7 @@ def outbox() -> None:
 @example("picloud outbox ls --app shop --status pending")
 @outbox.command("ls")
 @filters("app", "script", "source", "trigger", "since")
-@click.option("--status", type=click.Choice(("pending", "published", "running")), help="Only in this state.")
+@click.option("--status", type=click.Choice(("pending", "published", "running", "held")), help="Only in this state.")
 @limit_option
 @json_option
 @connected

@@ -1,4 +1,4 @@
-"""``picloud queues``: what waits, since when, what runs where, and what fails, at a glance."""
+"""``picloud queues``: what waits, since when, what runs where, and what fails, at a glance; and the queues of apps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from picloud.cli.client import Client
+from picloud.cli.commands.app_queues import create_queue, list_queues, remove_queue, show_queue
+from picloud.cli.commands.of_apps import app_argument
 from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, surroundings
 from picloud.cli.output import Column, dim, print_json, table, terminal_width
@@ -31,17 +33,44 @@ _COLUMNS = (
 )
 
 
-@example("picloud queues --watch")
-@click.command()
-@click.argument("app", required=False)
+class _WithOverview(click.Group):
+    """What is no command of the group is for the overview: ``picloud queues --watch``, ``picloud queues shop``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["overview", *args]
+        return super().parse_args(ctx, args)
+
+
+@example(
+    "picloud queues --watch        what waits, as it changes",
+    "picloud queues ls shop        the queues of an app",
+)
+@click.group(cls=_WithOverview)
+def queues() -> None:
+    """See what waits, since when, what runs and what fails.
+
+    Without a command: the overview, for which `picloud queues overview --help` lists the options.
+    """
+
+
+queues.add_command(list_queues)
+queues.add_command(show_queue)
+queues.add_command(create_queue)
+queues.add_command(remove_queue)
+
+
+@example("picloud queues overview --watch")
+@queues.command()
+@app_argument
 @click.option("--watch", is_flag=True, help="Stay, and look again every second; Ctrl-C ends it.")
 @json_option
 @connected
-def queues(client: Client, *, app: str | None, watch: bool, as_json: bool) -> None:
-    """See what waits, since when, what runs and what fails.
+def overview(client: Client, *, app: str | None, watch: bool, as_json: bool) -> None:
+    """See what waits, per app and source; the same as `picloud queues`.
 
-    Pending waits for its time or its turn, due is the part whose time has come, published
-    lies in the broker, retrying has failed before.
+    Pending waits for its time, its turn or somebody who consumes its queue, due is the part
+    whose time has come, published lies in the broker, retrying has failed before.
     """
     if watch and as_json:
         raise click.UsageError("--json prints one document: leave --watch out")

@@ -8,6 +8,7 @@ import click
 
 from picloud.cli.client import Client, api_path
 from picloud.cli.commands.of_apps import app_argument, items_of_apps
+from picloud.cli.commands.removing import cancel_waiting_option, rows
 from picloud.cli.help import example
 from picloud.cli.options import confirm, connected, json_option, limit_option, yes_option
 from picloud.cli.output import Column, note, print_fields, print_json, print_rows
@@ -102,13 +103,30 @@ def create_script(client: Client, *, app: str, script: str, file: Path, as_json:
 @scripts.command("rm")
 @click.argument("app")
 @click.argument("script")
+@cancel_waiting_option
 @yes_option
+@json_option
 @connected
-def remove_script(client: Client, *, app: str, script: str, yes: bool) -> None:
-    """Remove a script no route uses."""
-    confirm(f"Remove {app}/{script}?", yes=yes)
-    client.delete(api_path("apps", app, "scripts", script))
-    note(f"removed {app}/{script}")
+def remove_script(client: Client, *, app: str, script: str, cancel_waiting: bool, yes: bool, as_json: bool) -> None:
+    """Remove a script no route and no trigger uses.
+
+    What was accepted for it still runs, unless it is cancelled.
+    """
+    path = api_path("apps", app, "scripts", script)
+
+    def question() -> str:
+        count = client.get(path)["waiting"]
+        fate = "will be cancelled, those that run excepted" if cancel_waiting else "will still run"
+        return f"Remove {app}/{script}?" + (f" {rows(count)} {fate}." if count else "")
+
+    confirm(question, yes=yes)
+    removed = client.delete(path, cancel_waiting=cancel_waiting or None)
+    if as_json:
+        print_json(removed)
+        return
+    parts = (("still_run", "will still run"), ("cancelled", "cancelled"))
+    fates = [f"{rows(removed[key])} {fate}" for key, fate in parts if removed[key]]
+    note("; ".join([f"removed {app}/{script}", *fates]))
 
 
 @example("picloud scripts versions demo hello")

@@ -102,7 +102,7 @@ async def create_script(call: Call, body: NewScript) -> Script:
 async def show_script(call: Call) -> Script:
     """One script with the source that runs now."""
     async with call.reading() as connection:
-        return await scripts.read_script(connection, await find_app(connection, call.app), call.path["name"])
+        return await scripts.show_script(connection, await find_app(connection, call.app), call.path["name"])
 
 
 @api.put("/apps/{app}/scripts/{name:path}", statuses=(200, 201), max_body_bytes=_MAX_SOURCE_BYTES)
