@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "check": ("check:check", "Check an app folder without sending anything."),
         "deploy": ("deploy:deploy", "Apply an app folder to the server."),
         "invoke": ("invoke:invoke", "Run a script and print its result."),
+        "emit": ("emit:emit", "Fire a trigger's source by hand: what listens runs as if it had happened."),
     },
     "See what happens": {
         "logs": ("logs:logs", "Print what scripts logged."),

@@ -91,6 +91,15 @@ async def lock_app(connection: Connection, name: str) -> AppRow:
     return found
 
 
+async def hold_app(connection: Connection, name: str) -> AppRow:
+    """The app, which nobody removes before this transaction ends; it may be changed. Raises: NotFoundError.
+
+    Call it first of all: what is locked before could be what a removal waits for.
+    """
+    await connection.execute(_SQL.hold_apps)
+    return await find_app(connection, name)
+
+
 async def raise_revision(connection: Connection, app: AppRow) -> int:
     """Say that requests to the app meet something new; caches of its routes notice when they insert."""
     row = await fetch_row(connection, _SQL.raise_revision, {"app_id": app.id})

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from picloud.control.apps import find_app
+from picloud.control.apps import find_app, hold_app
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all, fetch_row, fetch_rows, stored_json
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError
@@ -187,8 +187,7 @@ class _Place(NamedTuple):
 
 async def _held_place(connection: Connection, app_name: str, collection: str, key: str) -> _Place:
     """Where the key lies, in an app that is not removed before this transaction ends."""
-    await connection.execute(_SQL.hold_apps)
-    return _Place((await find_app(connection, app_name)).id, collection, key)
+    return _Place((await hold_app(connection, app_name)).id, collection, key)
 
 
 async def _write(

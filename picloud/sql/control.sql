@@ -28,6 +28,11 @@ select id, name, revision, paused_at is not null as paused from apps where name 
 -- Changes of one app follow one another: each sees what the one before it left.
 select id, name, revision, paused_at is not null as paused from apps where name = %(name)s for update
 
+-- name: hold_apps
+-- The other side of stop_arrivals, and before anything else: an app that is found after it stays until the end of this
+-- transaction. Waiting for the app's row instead could be waiting for somebody who waits for our outbox rows.
+lock table outbox in row exclusive mode
+
 -- name: raise_revision
 update apps set revision = revision + 1 where id = %(app_id)s returning revision
 

@@ -1,11 +1,6 @@
 -- The key-value store as people and programs see it; scripts read it through services.sql.
 -- Keys whose time has passed are not there, though they count as kept until they are swept.
 
--- name: hold_apps
--- Removing an app begins with a lock that waits for this one: an app that is found after it stays until the end of
--- this transaction. Waiting for the app's row instead could be waiting for somebody who waits for our outbox rows.
-lock table outbox in row exclusive mode
-
 -- name: collections
 -- One page costs the keys of its own collections: the groups come in the order of the index.
 select collection as name, count(*) as keys, sum(octet_length(key) + octet_length(value))::bigint as bytes

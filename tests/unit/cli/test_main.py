@@ -27,6 +27,7 @@ PROMISED = [
     "check",
     "deploy",
     "invoke",
+    "emit",
     "logs",
     "executions",
     "queues",
