@@ -50,7 +50,6 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "scripts": ("scripts:scripts", "See scripts and their versions; roll back."),
         "routes": ("routes:routes", "See which script answers where."),
         "kv": ("kv:kv", "See and change the keys of apps."),
-        "kv": ("kv:kv", "See and change the keys of apps."),
         "domains": ("domains:domains", "Map host names to apps."),
         "secrets": ("secrets:secrets", "Set what scripts read and nobody sees."),
         "keys": ("keys:keys", "List, make and revoke API keys."),

@@ -38,7 +38,6 @@ PROMISED = [
     "scripts",
     "routes",
     "domains",
-    "kv",
     "secrets",
     "kv",
     "keys",
