@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from picloud.errors import NotFoundError
@@ -68,6 +69,8 @@ class MemoryWorld:
     queues: frozenset[str] = frozenset()
     secrets: dict[str, str] = field(default_factory=dict[str, str])
     answer: OutboundResponse = field(default_factory=lambda: OutboundResponse(204, (), b"", "https://example.com/"))
+    #: No two worlds have a script of one id: compiled scripts are kept by id.
+    serial: int = field(default_factory=itertools.count(1_000).__next__)
     calls: list[tuple[int, OutboundRequest]] = field(default_factory=list[tuple[int, OutboundRequest]])
 
     def desk(self, *, sends_mail: bool = True) -> Desk:
@@ -86,7 +89,7 @@ class MemoryWorld:
         )
 
     def get(self, app_id: int, revision: int) -> Catalog:
-        return Catalog({name: (id(self), number) for number, name in enumerate(self.scripts)}, self.queues, ())
+        return Catalog({name: (self.serial, number) for number, name in enumerate(self.scripts)}, self.queues, ())
 
     def _call(self, _run: RunOf, ordinal: int, request: OutboundRequest) -> OutboundResponse:
         self.calls.append((ordinal, request))
