@@ -12,9 +12,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from picloud.control.identity import create_admin_key
 from picloud.settings import Settings
 from picloud_web.server import gunicorn_options
 from tests.integration.web.conftest import Stage, until
@@ -201,3 +203,18 @@ def test_two_instances_of_one_user_share_nothing() -> None:
     options: dict[str, Any] = gunicorn_options(Settings())
     assert options["control_socket_disable"] is True
     assert "pidfile" not in options
+
+
+def test_names_in_a_path_reach_the_control_api_as_they_were_encoded(stage: Stage) -> None:
+    keys = ["a%2Fb", "c/d", "%2F", "%2E%2E", "100%25", "%C3%BC%E2%98%83", "a%2525", "%20"]
+    with stage.db.transaction():
+        authorization = f"Host: localhost\nAuthorization: Bearer {create_admin_key(stage.db, 'test')}"
+    with serving(stage) as server:
+        for key in keys:
+            path = f"/api/v1/apps/{stage.app.name}/kv/c%2Fd/{key}"
+            status, _, _ = server.ask(f"PUT {path} HTTP/1.1\n{authorization}\nContent-Length: 1\n\n", b"5")
+            assert status == 201, key
+            status, headers, body = server.ask(f"GET {path} HTTP/1.1\n{authorization}\n\n")
+            assert (status, body, headers["etag"][0]) == (200, b"5", '"')
+    stored = stage.db.execute("select collection, key from kv_entries").fetchall()
+    assert sorted(stored) == sorted(("c/d", unquote(key)) for key in keys)
