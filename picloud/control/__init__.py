@@ -2,6 +2,7 @@
 
 * ``identity``: principals and API keys
 * ``apps``, ``scripts``, ``routes``: what can run; ``deploy``: all of it at once, from a manifest
+* ``kv``: keys of apps; ``emit``: sources of triggers fired by hand
 * ``executions``, ``logs``, ``waiting``, ``dead_letters``: what ran, what it said, what will run, what died
 * ``system``: queues, workers, the books
 * ``records``, ``pages``: how rows become structs, and lists become pages
