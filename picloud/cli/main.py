@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "apps": ("apps:apps", "List, make and remove apps."),
         "scripts": ("scripts:scripts", "See scripts and their versions; roll back."),
         "routes": ("routes:routes", "See which script answers where."),
+        "triggers": ("triggers:triggers", "See and change what makes scripts run."),
+        "schedules": ("schedules:schedules", "See when schedules fire next."),
         "kv": ("kv:kv", "See and change the keys of apps."),
         "domains": ("domains:domains", "Map host names to apps."),
         "secrets": ("secrets:secrets", "Set what scripts read and nobody sees."),

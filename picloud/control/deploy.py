@@ -33,7 +33,14 @@ from picloud.control.queues import delete_queues, hold_queues, read_queues
 from picloud.control.records import Connection, fetch_rows
 from picloud.control.routes import delete_route, insert_route, read_all, route_key, update_route
 from picloud.control.scripts import Draft, check_drafts, delete_script, limits_of, read_current, write_draft
-from picloud.control.trigger_rows import TriggerWrite, cancel_waiting, make_queues, read_triggers, write_triggers
+from picloud.control.trigger_rows import (
+    TriggerWrite,
+    cancel_waiting,
+    hold_outbox,
+    make_queues,
+    read_triggers,
+    write_triggers,
+)
 from picloud.errors import InvalidInputError, ManifestError, NotFoundError
 from picloud.manifest import SCRIPT_SUFFIX, Manifest, parse_manifest
 from picloud.queries import Queries
@@ -101,6 +108,7 @@ async def _change(
     connection: Connection, settings: Settings, principal: Principal, wanted: Wanted, *, checked: list[Draft]
 ) -> DeployPlan:
     """Compare again with the app locked, and write what differs."""
+    await hold_outbox(connection)
     is_new = await insert_app(connection, principal, wanted.app)
     app = await lock_app(connection, wanted.app)
     await hold_queues(connection, app)

@@ -10,11 +10,11 @@ import datetime as dt
 
 import msgspec
 
-from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
+from picloud.control.apps import AppRow, find_app, raise_revision
 from picloud.control.identity import Principal
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all
-from picloud.control.trigger_rows import cancel_waiting, make_queues
+from picloud.control.trigger_rows import cancel_waiting, lock_app_and_rows, make_queues
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError
 from picloud.queries import Queries
 from picloud.triggers import wrong_name
@@ -110,7 +110,7 @@ async def put_queue(
     """
     if (wrong := wrong_name("queue", name)) is not None:
         raise InvalidInputError(f"name: {wrong}")
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     is_new = await make_queues(connection, app, [name]) > 0
     if not is_new and not may_exist:
         raise ConflictError(f"{app.name} has a queue {name!r} already")
@@ -128,7 +128,7 @@ async def remove_queue(
         NotFoundError: no such app or queue.
         ConflictError: a trigger consumes it, or there are messages in it.
     """
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     await hold_queues(connection, app)
     queue = await read_queue(connection, app, name)
     if queue.consumer is not None:

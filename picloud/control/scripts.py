@@ -19,7 +19,7 @@ from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
 from picloud.control.identity import Principal
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_row, fetch_rows, stored_json
-from picloud.control.trigger_rows import cancel_waiting
+from picloud.control.trigger_rows import cancel_waiting, lock_app_and_rows
 from picloud.engine import ScriptLimits, check_script, parse_limits
 from picloud.engine.limits import LIMIT_NAMES, timeout_seconds
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError, ScriptError
@@ -308,7 +308,7 @@ async def remove_script(
         NotFoundError: no such app or script.
         ConflictError: names the routes and triggers that use it.
     """
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     script = await read_script(connection, app, name)
     users = await fetch_rows(connection, _SQL.users_of_script, {"script_id": script.id})
     if users:

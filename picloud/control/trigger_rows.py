@@ -1,7 +1,7 @@
 """The rows of triggers, read and written: what a deploy and the control API are made of.
 
 A trigger is a row of ``triggers`` and one of the table of its kind. Whoever writes here
-has locked the app, and raises its revision afterwards. Triggers that are written together
+has locked the app (``lock_app_and_rows``), and raises its revision afterwards. Triggers that are written together
 first let go of what only one may have, a queue or an address, so that two can swap them.
 Waiting messages follow their queue's consumer in the same transaction.
 """
@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from picloud.control.apps import AppRow
+from picloud.control.apps import AppRow, lock_app
 from picloud.control.records import Connection, fetch_row, fetch_rows
 from picloud.errors import ConflictError
 from picloud.queries import Queries
@@ -92,6 +92,17 @@ class TriggerWrite:
     def kept(self) -> CurrentTrigger | None:
         """What becomes it, and keeps its id."""
         return None if self.replaced is not None else self.current
+
+
+async def lock_app_and_rows(connection: Connection, name: str) -> AppRow:
+    """Lock an app to change it, and perhaps what waits of it in the outbox. Raises: NotFoundError."""
+    await hold_outbox(connection)
+    return await lock_app(connection, name)
+
+
+async def hold_outbox(connection: Connection) -> None:
+    """Let nobody remove apps before this transaction ends; comes before any lock of an app."""
+    await connection.execute(_SQL.hold_outbox)
 
 
 async def read_triggers(

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
+from picloud.control.apps import AppRow, find_app, raise_revision
 from picloud.control.identity import Principal
 from picloud.control.pages import Page, page_of
 from picloud.control.queues import read_queue
@@ -24,6 +24,7 @@ from picloud.control.trigger_rows import (
     CurrentTrigger,
     TriggerWrite,
     cancel_waiting,
+    lock_app_and_rows,
     read_triggers,
     write_triggers,
 )
@@ -219,7 +220,7 @@ async def put_trigger(
         ConflictError: there is one of this name and ``may_replace`` is false; another trigger consumes the queue or
             has the address.
     """
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     existing = {each.trigger.name: each for each in await read_triggers(connection, app)}
     current = existing.get(wanted.name)
     if current is not None and not may_replace:
@@ -243,7 +244,7 @@ async def switch_trigger(connection: Connection, app_name: str, name: str, *, en
     Raises:
         NotFoundError: no such app or trigger.
     """
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     current = await _require(connection, app, name)
     if current.trigger.enabled != enabled:
         switched = replace(current.trigger, enabled=enabled)
@@ -261,7 +262,7 @@ async def remove_trigger(
     Raises:
         NotFoundError: no such app or trigger.
     """
-    app = await lock_app(connection, app_name)
+    app = await lock_app_and_rows(connection, app_name)
     current = await _require(connection, app, name)
     await write_triggers(connection, app, gone=[current])
     await raise_revision(connection, app)

@@ -37,6 +37,8 @@ PROMISED = [
     "apps",
     "scripts",
     "routes",
+    "triggers",
+    "schedules",
     "domains",
     "secrets",
     "kv",

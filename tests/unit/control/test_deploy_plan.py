@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from picloud.control.deploy import read_wanted
-from picloud.control.plan import Change, Found, plan_changes
+from picloud.control.plan import Change, Found, kept_queues, plan_changes
+from picloud.control.queues import StoredQueue
 from picloud.control.routes import Route
 from picloud.control.scripts import CurrentScript
+from picloud.control.trigger_rows import CurrentTrigger
 from picloud.engine import ScriptLimits
 from picloud.errors import InvalidInputError, ManifestError
 from picloud.settings import Settings
@@ -115,3 +117,87 @@ def test_a_file_that_is_no_script_is_refused() -> None:
 def test_a_script_that_is_named_and_not_sent_is_refused() -> None:
     with pytest.raises(ManifestError, match=r"scripts/orders\.rhai"):
         read_wanted("shop", _manifest(), {})
+
+
+def _trigger(**more: Any) -> dict[str, Any]:
+    return {"kind": "kv", "name": "it", "collection": "a", "script": "scripts/orders.rhai", **more}
+
+
+def _with_trigger(**more: Any) -> Found:
+    """What a deploy of one trigger would have left."""
+    wanted = read_wanted("shop", _manifest(trigger=[_trigger(**more)]), _FILES).triggers["it"]
+    current = CurrentTrigger(
+        id=1,
+        trigger=wanted,
+        policy=wanted.retry_policy(_SETTINGS.retry),
+        script_id=1,
+        principal_id=1,
+        principal="admin",
+        queue_id=None,
+        waiting=2,
+        created_at=dt.datetime.now(dt.UTC),
+        next_at=None,
+        fired_at=None,
+    )
+    return dataclasses.replace(_found(), triggers={"it": current})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "note"),
+    [
+        ({}, {"collection": "b*"}, "collection a → b*"),
+        ({}, {"ops": ["delete", "insert"]}, "ops insert+update+delete → insert+delete"),
+        ({}, {"enabled": False}, "enabled true → false"),
+        ({}, {"script": "scripts/lib/tax.rhai"}, "script orders → lib/tax"),
+        ({"retry": {"base_ms": 5}}, {}, "retry.base_ms 5 → 1000"),
+    ],
+)
+def test_a_changed_trigger_is_updated_and_the_note_tells_what(
+    before: dict[str, Any], after: dict[str, Any], note: str
+) -> None:
+    found = _with_trigger(**before)
+    assert _plan(found, trigger=[_trigger(**before)]) == []
+    assert _plan(found, trigger=[_trigger(**after)]) == [Change("update", "trigger", "it", note)]
+
+
+def test_a_retry_policy_that_comes_to_the_same_is_still_a_change_of_what_the_trigger_says() -> None:
+    changed = _plan(_with_trigger(), trigger=[_trigger(retry={"base_ms": 1000})])
+    assert changed == [Change("update", "trigger", "it")]
+
+
+def test_a_trigger_of_another_kind_under_the_same_name_tells_both() -> None:
+    other = {"kind": "pubsub", "name": "it", "topic": "t", "script": "scripts/orders.rhai"}
+    (changed,) = _plan(_with_trigger(), trigger=[other])
+    assert (changed.action, changed.note) == (
+        "update", "kind kv → pubsub, collection a → none, ops insert+update+delete → none, topic none → t",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cancels_waiting", "note"),
+    [
+        (False, "2 accepted executions of it will still run"),
+        (True, "2 accepted executions of it will be cancelled, those that run excepted"),
+    ],
+)
+def test_a_removed_trigger_says_what_becomes_of_what_it_has_accepted(cancels_waiting: bool, note: str) -> None:
+    wanted = read_wanted("shop", _manifest(), _FILES, cancels_waiting=cancels_waiting)
+    assert plan_changes(wanted, _with_trigger(), _SETTINGS) == [Change("delete", "trigger", "it", note)]
+
+
+def test_a_queue_goes_only_when_it_is_empty_or_its_messages_are_to_be_cancelled() -> None:
+    def queue(name: str, held: int) -> StoredQueue:
+        return StoredQueue(
+            id=1, app="shop", name=name, consumer=None, script=None, is_consumed=False, concurrency=None,
+            waiting=0, held=held, in_flight=0, oldest_seconds=None, created_at=dt.datetime.now(dt.UTC),
+        )  # fmt: skip
+
+    found = dataclasses.replace(_found(), queues={"a": queue("a", 0), "b": queue("b", 2)})
+    wanted = read_wanted("shop", _manifest(), _FILES)
+    assert plan_changes(wanted, found, _SETTINGS) == [Change("delete", "queue", "a")]
+    assert [kept.name for kept in kept_queues(wanted, found)] == ["b"]
+    wanted = dataclasses.replace(wanted, cancels_waiting=True)
+    assert [change.name for change in plan_changes(wanted, found, _SETTINGS)] == ["a", "b"]
+    assert kept_queues(wanted, found) == []
+    wanted = dataclasses.replace(wanted, queues=frozenset({"a", "b", "c"}))
+    assert plan_changes(wanted, found, _SETTINGS) == [Change("create", "queue", "c")]
