@@ -126,8 +126,8 @@ class Seeds:
         kind, data = (None, None) if error is not None else result
         self.connection.execute(
             "insert into executions (id, app_id, script_id, script_version, source, principal_id, status, token,"
-            " attempts, is_sync, root_execution_id, parent_execution_id, trigger_depth, accepted_at, started_at, run_us,"
-            " operations, result_kind, result, http_status, http_headers, error)"
+            " attempts, is_sync, root_execution_id, parent_execution_id, trigger_depth, accepted_at, started_at,"
+            " run_us, operations, result_kind, result, http_status, http_headers, error)"
             " values (%s, %s, %s, 1, 'invoke', %s, %s, new_token(),"
             " 1, false, %s, %s, %s, now(), now(), 1500, 7, %s, %s, %s, %s, %s)",
             (
