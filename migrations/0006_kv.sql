@@ -21,6 +21,9 @@ create table kv_usage (
     app_id  integer not null references apps (id) on delete cascade,
     keys    bigint not null,
     bytes   bigint not null                       -- of keys and values
+) with (
+    -- A row for every write until they are added up: what was is vacuumed by count, or every sum would read over it.
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
 );
 -- serves: what an app keeps
 create index kv_usage_by_app on kv_usage (app_id);
