@@ -176,7 +176,7 @@ def test_many_are_counted_in_a_dry_run_and_replayed_in_the_order_they_died(api: 
     failed = seeds.dead(app, script, resolution="handler_failed")
     seeds.dead(other, seeds.script(other))
     counted = api.post("/apps/shop/dead-letters/replay", {"dry_run": True})
-    assert counted == {"dry_run": True, "matched": 5, "replayed": []}
+    assert counted == {"dry_run": True, "matched": 5, "replayed": [], "last_at": None}
     assert seeds.count("outbox") == 0
     first = api.post("/dead-letters/replay", {"app": "shop", "limit": 2})
     assert first["matched"] == 5

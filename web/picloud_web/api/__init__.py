@@ -31,6 +31,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         apps,
         dead_letters,
         deploy,
+        dry_runs,
         emit,
         executions,
         keys,
@@ -62,6 +63,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         logs,
         outbox,
         dead_letters,
+        dry_runs,
         system,
     )
     return tuple(endpoint for module in modules for endpoint in module.ENDPOINTS)

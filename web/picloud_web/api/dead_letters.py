@@ -1,41 +1,76 @@
-"""Dead letters."""
+"""Dead letters: seen, replayed, ignored, edited. Dry runs are in ``dry_runs``."""
 
+import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
-from picloud.control import dead_letters
-from picloud.control.dead_letters import DeadLetter, DeadLetterDetail, Replayed, Resolution, Selection
-from picloud.control.pages import Page
+from picloud.control import dead_letters, resolutions
+from picloud.control.dead_letters import DeadLetter, DeadLetterDetail, LetterFilters, LetterGroup, Resolution
+from picloud.control.pages import DEFAULT_LIMIT, Page
+from picloud.control.records import Connection
+from picloud.control.resolutions import Ignored, Pace, Replayed, VersionChoice
 from picloud.settings import MIB
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Filtered, Input, Instant, Text, filters, wanted_app_id
+from picloud_web.api.inputs import Filtered, Input, Instant, Limit, Text, wanted_app_id
 
 api = Endpoints("dead letters")
 
-_MAX_EVENT_BYTES = 8 * MIB
-#: Letters replayed in one transaction.
+MAX_EVENT_BYTES = 8 * MIB
+#: Letters resolved in one transaction.
 _BATCH = 500
 
 
 class DeadLetterFilters(Filtered, frozen=True, kw_only=True):
-    """A page of dead letters."""
+    """A page of dead letters; `since` and `until` are about when they died."""
 
     resolution: Resolution | None = None
+    fingerprint: Text | None = None
+    until: Instant | None = None
 
 
-class ReplayMany(Input, frozen=True, kw_only=True):
+class GroupFilters(Input, frozen=True, kw_only=True):
+    """Which letters are counted; without `resolution` those with which something can still be done."""
+
+    limit: Limit = DEFAULT_LIMIT
+    app: Text | None = None
+    script: Text | None = None
+    source: Text | None = None
+    trigger: Text | None = None
+    fingerprint: Text | None = None
+    resolution: Resolution | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+class Selected(Input, frozen=True, kw_only=True):
     """Which open letters are meant: those that fit everything that is given. Nothing given: all."""
 
     ids: Annotated[list[UUID], msgspec.Meta(max_length=1_000)] | None = None
     app: Text | None = None
     script: Text | None = None
     source: Text | None = None
+    trigger: Text | None = None
+    fingerprint: Text | None = None
     resolution: Resolution | None = None
     since: Instant | None = None
+    until: Instant | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
     dry_run: bool = False
+
+
+class Replay(Input, frozen=True):
+    """Which version of the script runs: the one that is deployed, or the one that failed."""
+
+    version: VersionChoice = "current"
+
+
+class ReplayMany(Selected, frozen=True, kw_only=True):
+    """Which letters are replayed, and how; `rate` is how many may begin in a second (none given: all at once)."""
+
+    version: VersionChoice = "current"
+    rate: Annotated[float, msgspec.Meta(ge=0.001, le=10_000)] | None = None
 
 
 class ReplayedMany(msgspec.Struct, frozen=True):
@@ -44,17 +79,33 @@ class ReplayedMany(msgspec.Struct, frozen=True):
     Attributes:
         matched: open letters that fit, before this call; more than `limit` are left for another one.
         replayed: in the order in which they will run; empty in a dry run.
+        last_at: when the last of them may run.
     """
 
     dry_run: bool
     matched: int
     replayed: list[Replayed]
+    last_at: dt.datetime | None = None
 
 
 class Ignore(Input, frozen=True):
     """Why nothing is to be done."""
 
     reason: Text | None = None
+
+
+class IgnoreMany(Selected, frozen=True, kw_only=True):
+    """Which letters are ignored, and why."""
+
+    reason: Text | None = None
+
+
+class IgnoredMany(msgspec.Struct, frozen=True):
+    """What was ignored; `matched` are the open letters that fit, before this call."""
+
+    dry_run: bool
+    matched: int
+    ignored: list[Ignored]
 
 
 class Edit(Input, frozen=True):
@@ -67,57 +118,78 @@ class Edit(Input, frozen=True):
 async def list_dead_letters(call: Call, query: DeadLetterFilters) -> Page[DeadLetter]:
     """Dead letters, newest first, without their events."""
     async with call.reading() as connection:
-        wanted = await filters(call, connection, query, query.resolution)
+        wanted = await _filters(call, connection, query)
         return await dead_letters.list_dead_letters(connection, wanted, limit=query.limit, after=query.after)
+
+
+@api.get("/dead-letters/groups", "/apps/{app}/dead-letters/groups")
+async def group_dead_letters(call: Call, query: GroupFilters) -> Page[LetterGroup]:
+    """Dead letters counted by what they died of, the most frequent error first; always one page."""
+    async with call.reading() as connection:
+        wanted = await _filters(call, connection, query)
+        only_open = query.resolution is None
+        groups = await dead_letters.group_dead_letters(connection, wanted, limit=query.limit, only_open=only_open)
+    return Page(groups, None)
 
 
 @api.post("/dead-letters/replay", "/apps/{app}/dead-letters/replay")
 async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
     """Replay every open letter that fits, what died first first; `dry_run` only counts them.
 
-    Those whose script is no longer there stay as they are.
+    Those whose script is no longer there stay as they are. With a `rate` the rows are written now and fall due one
+    after another.
     """
-    async with call.reading() as connection:
-        wanted = Selection(
-            app_id=await wanted_app_id(call, connection, body.app),
-            script=body.script,
-            source=body.source,
-            resolution=body.resolution,
-            since=body.since,
-            ids=body.ids,
-        )
-        matched = await dead_letters.count_replayable(connection, wanted)
-        chosen = [] if body.dry_run else await dead_letters.find_replayable(connection, wanted, limit=body.limit)
+    matched, chosen = await _chosen(call, body)
+    pace = Pace() if body.rate is None else Pace(interval_ms=1_000 / body.rate)
     done: list[Replayed] = []
     for start in range(0, len(chosen), _BATCH):
         async with call.transaction() as connection:
-            done += await dead_letters.replay(connection, call.principal, chosen[start : start + _BATCH])
+            batch = await resolutions.replay(
+                connection, call.principal, chosen[start : start + _BATCH], version=body.version, pace=pace
+            )
+        done += batch
+        pace = pace.after(batch)
         await call.wake_relay()
-    return ReplayedMany(body.dry_run, matched, done)
+    return ReplayedMany(body.dry_run, matched, done, done[-1].available_at if done else None)
+
+
+@api.post("/dead-letters/ignore", "/apps/{app}/dead-letters/ignore")
+async def ignore_many(call: Call, body: IgnoreMany) -> IgnoredMany:
+    """Say that nothing is to be done about every open letter that fits; `dry_run` only counts them."""
+    matched, chosen = await _chosen(call, body)
+    done: list[Ignored] = []
+    for start in range(0, len(chosen), _BATCH):
+        async with call.transaction() as connection:
+            done += await resolutions.ignore(
+                connection, call.principal, chosen[start : start + _BATCH], note=body.reason
+            )
+    return IgnoredMany(body.dry_run, matched, done)
 
 
 @api.get("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}")
 async def show_dead_letter(call: Call) -> DeadLetterDetail:
-    """One dead letter with its event and every attempt."""
+    """One dead letter with its event, every attempt, its handlers and its replay."""
     async with call.reading() as connection:
         app_id = await call.app_id(connection)
         return await dead_letters.read_dead_letter(connection, call.path["id"], app_id=app_id)
 
 
-@api.patch("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}", max_body_bytes=_MAX_EVENT_BYTES)
+@api.patch("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}", max_body_bytes=MAX_EVENT_BYTES)
 async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
     """Change the event of an open letter before it is replayed; what it died with is kept in `edited_from`."""
     async with call.transaction() as connection:
         app_id = await call.app_id(connection)
-        return await dead_letters.edit(connection, call.path["id"], body.event, app_id=app_id)
+        return await resolutions.edit(connection, call.path["id"], body.event, app_id=app_id)
 
 
 @api.post("/dead-letters/{id:uuid}/replay", "/apps/{app}/dead-letters/{id:uuid}/replay")
-async def replay_dead_letter(call: Call) -> Replayed:
+async def replay_dead_letter(call: Call, body: Replay) -> Replayed:
     """Run the event again as a new execution. A letter that is resolved already is answered 409."""
     async with call.transaction() as connection:
         app_id = await call.app_id(connection)
-        replayed = await dead_letters.replay_one(connection, call.principal, call.path["id"], app_id=app_id)
+        replayed = await resolutions.replay_one(
+            connection, call.principal, call.path["id"], app_id=app_id, version=body.version
+        )
     await call.wake_relay()
     return replayed
 
@@ -127,7 +199,37 @@ async def ignore_dead_letter(call: Call, body: Ignore) -> DeadLetterDetail:
     """Say that nothing is to be done about a letter."""
     async with call.transaction() as connection:
         app_id = await call.app_id(connection)
-        return await dead_letters.ignore(connection, call.principal, call.path["id"], note=body.reason, app_id=app_id)
+        return await resolutions.ignore_one(
+            connection, call.principal, call.path["id"], note=body.reason, app_id=app_id
+        )
+
+
+async def _chosen(call: Call, body: Selected) -> tuple[int, list[UUID]]:
+    """How many open letters fit, and those that are to be resolved now: none in a dry run."""
+    async with call.reading() as connection:
+        wanted = await _filters(call, connection, body, body.ids)
+        matched = await resolutions.count_open(connection, wanted)
+        chosen = [] if body.dry_run else await resolutions.find_open(connection, wanted, limit=body.limit)
+    return matched, chosen
+
+
+async def _filters(
+    call: Call,
+    connection: Connection,
+    given: DeadLetterFilters | GroupFilters | Selected,
+    ids: list[UUID] | None = None,
+) -> LetterFilters:
+    return LetterFilters(
+        ids=ids,
+        app_id=await wanted_app_id(call, connection, given.app),
+        script=given.script,
+        source=given.source,
+        trigger=given.trigger,
+        fingerprint=given.fingerprint,
+        resolution=given.resolution,
+        since=given.since,
+        until=given.until,
+    )
 
 
 ENDPOINTS = api.collected()
