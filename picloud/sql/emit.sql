@@ -14,12 +14,15 @@ where p.app_id = %(app_id)s and t.is_enabled and (%(trigger)s::text is null or t
   and glob_matches(p.is_prefix, p.topic, %(topic)s)
 
 -- name: email_listeners
--- The trigger of the whole address goes before the one of its local part at any domain.
-select t.id from email_triggers e join triggers t on t.id = e.trigger_id
-where t.app_id = %(app_id)s and t.is_enabled and (%(trigger)s::text is null or t.name = %(trigger)s)
-  and e.address in (%(address)s, %(local_part)s)
-order by e.address = %(address)s desc
-limit 1
+-- As for mail that comes in: the trigger of the whole address goes before the one of its local part at any domain, and
+-- does so while it is disabled.
+select first.id from (
+    select t.id, t.is_enabled from email_triggers e join triggers t on t.id = e.trigger_id
+    where t.app_id = %(app_id)s and (%(trigger)s::text is null or t.name = %(trigger)s)
+      and e.address in (%(address)s, %(local_part)s)
+    order by e.address = %(address)s desc
+    limit 1) first
+where first.is_enabled
 
 -- name: cron_triggers
 select t.id, t.name, c.schedule, c.timezone from cron_triggers c join triggers t on t.id = c.trigger_id

@@ -213,6 +213,8 @@ def test_mail_goes_to_the_trigger_of_its_address(api: Api, seeds: Seeds) -> None
     assert taken_by("orders@example.com") == taken_by("orders") == ["any"]
     assert taken_by("orders+eu@example.org") == []
     assert taken_by("orders@example.org", "any") == ["any"]
+    seeds.connection.execute("update triggers set is_enabled = false where name = 'one'")
+    assert taken_by("orders@example.org") == []
     (event,) = events(
         api, emit(api, "email", {"to": "orders@x.org", "from": "ada@x.org", "subject": "Hi", "text": "5"})
     )
