@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -109,11 +110,11 @@ class Settings:
     kv_max_keys: int = 1_000_000
     #: Bytes of one value.
     kv_max_value_bytes: int = 256 * KIB
-    #: Where the mail listener listens, ``HOST:PORT`` or ``unix:PATH``; empty: ``picloud up`` runs none.
+    #: Where mail comes in: ``HOST:PORT``, ``lmtp:HOST:PORT`` or ``unix:/PATH``; empty: ``picloud up`` takes none.
     smtp_bind: str = ""
     #: The server that outgoing mail is handed to; empty: this installation sends none.
     smtp_url: str = ""
-    #: The sender of outgoing mail.
+    #: The sender of outgoing mail; needed with ``smtp_url``.
     mail_from: str = ""
     #: Addresses or networks of proxies whose ``X-Forwarded-*`` headers are believed.
     trusted_proxies: tuple[str, ...] = ()
@@ -159,6 +160,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             values[variable.path] = variable.parse(value)
         except ValueError as error:
             problems.append(f"{name}={_shown(name, value)}: expected {error}")
+    if given.get("PICLOUD_SMTP_URL") and not given.get("PICLOUD_MAIL_FROM"):
+        problems.append("PICLOUD_MAIL_FROM is not set, but PICLOUD_SMTP_URL is: expected the sender of outgoing mail")
     if problems:
         raise SettingsError(
             "wrong settings:\n  " + "\n  ".join(problems), hint="see docs/configuration.md for every name and value"
@@ -224,6 +227,30 @@ def _host_and_port(text: str) -> str:
     return text
 
 
+def _mail_bind(text: str) -> str:
+    from picloud.mail.bind import parse_bind
+
+    if text:
+        parse_bind(text)
+    return text
+
+
+def _smtp_url(text: str) -> str:
+    from picloud.mail.transport import parse_smtp_url
+
+    if text:
+        parse_smtp_url(text)
+    return text
+
+
+def _mailbox(text: str) -> str:
+    from picloud.mail.addresses import parse_mailbox
+
+    if text:
+        parse_mailbox(text)
+    return text
+
+
 def _networks(text: str) -> tuple[str, ...]:
     networks = tuple(part.strip() for part in text.split(",") if part.strip())
     for network in networks:
@@ -283,9 +310,9 @@ _VARIABLES: dict[str, _Variable] = {
     "PICLOUD_KV_MAX_BYTES": _Variable("kv_max_bytes", _whole(1 * KIB, 1024 * _GIB)),
     "PICLOUD_KV_MAX_KEYS": _Variable("kv_max_keys", _whole(1, 10**9)),
     "PICLOUD_KV_MAX_VALUE_BYTES": _Variable("kv_max_value_bytes", _whole(1, 8 * MIB)),
-    "PICLOUD_SMTP_BIND": _Variable("smtp_bind", str),
-    "PICLOUD_SMTP_URL": _Variable("smtp_url", _url("smtp", "smtp+starttls", "smtps")),
-    "PICLOUD_MAIL_FROM": _Variable("mail_from", str),
+    "PICLOUD_SMTP_BIND": _Variable("smtp_bind", _mail_bind),
+    "PICLOUD_SMTP_URL": _Variable("smtp_url", _smtp_url),
+    "PICLOUD_MAIL_FROM": _Variable("mail_from", _mailbox),
     "PICLOUD_TRUSTED_PROXIES": _Variable("trusted_proxies", _networks),
 }
 
@@ -307,6 +334,10 @@ def _suggestion(name: str) -> str:
 
 def _shown(name: str, value: str) -> str:
     """The value as it may be printed: a URL can carry a password."""
+    if name == "PICLOUD_SMTP_URL":
+        # In one that cannot be read the password may be anywhere: `smtp://user:secret`, `smtp://user:se@cret`.
+        scheme = re.match(r"[A-Za-z+]{1,20}://", value)
+        return repr((scheme[0] if scheme else "") + "…")
     if name.endswith("_URL") and "@" in value:
         return "…@" + value.rpartition("@")[2]
     return repr(value)
@@ -317,7 +348,7 @@ def describe(settings: Settings) -> dict[str, object]:
     shown: dict[str, object] = {}
     for each in fields(settings):
         value = getattr(settings, each.name)
-        if isinstance(value, str) and "@" in value:
+        if isinstance(value, str) and "@" in value and each.name.endswith("_url"):
             value = "…@" + value.rpartition("@")[2]
         shown[each.name] = value
     return shown

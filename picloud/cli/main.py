@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "web": ("processes:web", "Run the web processes."),
         "relay": ("processes:relay", "Run the relay, which schedules."),
         "worker": ("processes:worker", "Run a worker, which runs scripts."),
+        "mail": ("processes:mail", "Run the mail listener."),
         "migrate": ("migrate:migrate", "Bring the database to the schema of this release."),
         "doctor": ("doctor:doctor", "Check this machine, or prove that nothing was lost."),
     },

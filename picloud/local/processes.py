@@ -20,8 +20,7 @@ from picloud.settings import Settings
 #: Blocks until SIGTERM; its answer is the exit code.
 Process: TypeAlias = Callable[[Settings], int]
 
-#: In the order of their start: who makes work is started last and stopped first.
-NAMES = ("relay", "worker", "web")
+_ALWAYS = ("relay", "worker", "web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,20 @@ class ProcessService:
         return fork_function(lambda: self.process(self.settings), close=self.close)
 
 
-def load_processes() -> Mapping[str, Process]:
-    """Import them all; by name, in the order of their start.
+def wanted_names(settings: Settings) -> tuple[str, ...]:
+    """What is to run, in the order of its start: who makes work is started last and stopped first."""
+    return (*_ALWAYS, "mail") if settings.smtp_bind else _ALWAYS
+
+
+def load_processes(names: Sequence[str]) -> Mapping[str, Process]:
+    """Import them; by name, in the order given.
 
     Raises:
         ConfigurationError: one is not installed.
     """
     installed = {point.name: point for point in entry_points(group="picloud.processes")}
-    if missing := [name for name in NAMES if name not in installed]:
+    if missing := [name for name in names if name not in installed]:
         raise ConfigurationError(
             f"no process is called {' or '.join(missing)} in this installation", hint="install PiCloud again"
         )
-    return {name: cast("Process", installed[name].load()) for name in NAMES}
+    return {name: cast("Process", installed[name].load()) for name in names}

@@ -1,9 +1,10 @@
 """``picloud up``: the whole platform under one parent, in one terminal.
 
 Data folder and lock, master key, PostgreSQL and Redis (our own unless URLs are
-configured), schema, a key for the command line, then relay, worker and web. Everything
-ends with this process, however it ends: what a SIGKILL leaves is ended by the next start
-before it begins. Stdout carries one line, ``ready http://…``; everything else is stderr.
+configured), schema, a key for the command line, then relay, worker, web and, with
+``PICLOUD_SMTP_BIND``, mail. Everything ends with this process, however it ends: what a
+SIGKILL leaves is ended by the next start before it begins. Stdout carries one line,
+``ready http://…``; everything else is stderr.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from picloud.control.identity import ensure_local_admin
 from picloud.database import connect
@@ -23,13 +24,17 @@ from picloud.local.data_folder import DataFolder, RunningChild, Runtime, locate,
 from picloud.local.leftovers import boot_id, end_leftovers, read_process
 from picloud.local.master_key import ensure_master_key, master_key_path
 from picloud.local.postgres import PostgresServer
-from picloud.local.processes import Process, ProcessService, load_processes
+from picloud.local.processes import Process, ProcessService, load_processes, wanted_names
 from picloud.local.redis import RedisServer, require_redis
 from picloud.local.signals import Signals
 from picloud.local.supervisor import Service, Supervisor
+from picloud.mail.bind import parse_bind
 from picloud.migrations import migrate
 from picloud.profiles import Profile, load_profiles, save_profile
 from picloud.settings import Settings
+
+#: Finds processes by their names.
+Load: TypeAlias = Callable[[Sequence[str]], Mapping[str, Process]]
 
 _PROFILE = "local"
 _ANSWER_SECONDS = 1.0
@@ -41,13 +46,13 @@ class Echo(Protocol):
     def __call__(self, message: str, /, *, err: bool = False) -> object: ...
 
 
-def run_up(settings: Settings, *, echo: Echo, load: Callable[[], Mapping[str, Process]] = load_processes) -> int:
+def run_up(settings: Settings, *, echo: Echo, load: Load = load_processes) -> int:
     """Run the platform until a signal stops it.
 
     Args:
         settings: what was configured; URLs left empty mean servers of our own.
         echo: prints a line, to stderr with ``err=True``.
-        load: finds the processes by name, in the order of their start.
+        load: finds processes by their names.
 
     Returns:
         The exit code: 0 after a stop that was asked for, 130 when a second signal cut it short.
@@ -72,7 +77,7 @@ class _Platform:
         self._supervisor = Supervisor(signals, self._say, self._write_runtime)
         self._servers: list[PostgresServer | RedisServer] = []
 
-    def run(self, load: Callable[[], Mapping[str, Process]]) -> int:
+    def run(self, load: Load) -> int:
         """See ``run_up``."""
         killed = False
         try:
@@ -89,11 +94,11 @@ class _Platform:
             self._folder.remove_runtime()
         return 130 if killed else 0
 
-    def _start(self, load: Callable[[], Mapping[str, Process]]) -> None:
+    def _start(self, load: Load) -> None:
         if left := self._folder.read_runtime():
             end_leftovers(left, self._say)
-        require_free_address(self._settings.bind_host, self._settings.bind_port)
-        processes = load()
+        self._require_free_addresses()
+        processes = load(wanted_names(self._settings))
         self._provide_master_key()
         self._provide_servers()
         for applied in migrate(self._settings.database_url):
@@ -103,6 +108,15 @@ class _Platform:
             self._say(f"starting {name}")
             close = (self._lock, *self._signals.descriptors)
             self._launch(ProcessService(name, process, self._settings, close))
+
+    def _require_free_addresses(self) -> None:
+        require_free_address(
+            self._settings.bind_host, self._settings.bind_port, hint="choose another one with --bind or PICLOUD_BIND"
+        )
+        if self._settings.smtp_bind:
+            mail = parse_bind(self._settings.smtp_bind)
+            if mail.path is None:
+                require_free_address(mail.host, mail.port, hint="choose another one with PICLOUD_SMTP_BIND")
 
     def _provide_master_key(self) -> None:
         path = master_key_path(self._settings).absolute()
@@ -199,13 +213,12 @@ def answers(settings: Settings) -> bool:
         connection.close()
 
 
-def require_free_address(host: str, port: int) -> None:
-    """Raise ConfigurationError unless the web processes will be able to listen there."""
-    hint = "choose another one with --bind or PICLOUD_BIND"
+def require_free_address(host: str, port: int, *, hint: str) -> None:
+    """Raise ConfigurationError, with ``hint``, unless a process of ours will be able to listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As the web server will ask: connections that linger from a server stopped just now are no obstacle.
+            # As the servers will ask: connections that linger from a server stopped just now are no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)

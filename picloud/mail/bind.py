@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from picloud.errors import ConfigurationError
-
 MailProtocol = Literal["smtp", "lmtp"]
 
-_EXPECTED = "HOST:PORT, lmtp:HOST:PORT or unix:/PATH, as in 127.0.0.1:2525"
+EXPECTED = "HOST:PORT, lmtp:HOST:PORT or unix:/PATH, as in 127.0.0.1:2525"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +43,17 @@ def parse_bind(text: str) -> Bind:
     """Read ``PICLOUD_SMTP_BIND``.
 
     Raises:
-        ConfigurationError: says what was expected.
+        ValueError: says what was expected.
     """
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))
         if not path.is_absolute():
-            raise ConfigurationError(f"PICLOUD_SMTP_BIND={text!r}: expected {_EXPECTED}")
+            raise ValueError(EXPECTED)
         return Bind("lmtp", path=path)
     protocol: MailProtocol = "lmtp" if text.startswith("lmtp:") else "smtp"
     host, _, port = text.removeprefix("lmtp:").rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     is_usable = bare and (bare != host or ":" not in host) and port.isascii() and port.isdigit() and len(port) <= 5
     if not is_usable or not 0 <= int(port) < 65_536:
-        raise ConfigurationError(f"PICLOUD_SMTP_BIND={text!r}: expected {_EXPECTED}")
+        raise ValueError(EXPECTED)
     return Bind(protocol, bare, int(port))

@@ -75,7 +75,7 @@ def parse_smtp_url(url: str) -> SmtpServer:
     """Read ``PICLOUD_SMTP_URL``. User and password are percent-encoded where they hold ``@``, ``:``, ``/`` or ``%``.
 
     Raises:
-        ConfigurationError: says what is wrong, without what was given: it may hold a password.
+        ValueError: says what was expected and what is wrong, without what was given: it may hold a password.
     """
     try:
         parts = urlsplit(url)
@@ -105,8 +105,8 @@ def _login_of(parts: SplitResult) -> tuple[str, str]:
     return user, password
 
 
-def _wrong_url(what: str) -> ConfigurationError:
-    return ConfigurationError(f"PICLOUD_SMTP_URL: expected {_EXPECTED}: {what}")
+def _wrong_url(what: str) -> ValueError:
+    return ValueError(f"{_EXPECTED}: {what}")
 
 
 def _now() -> dt.datetime:
@@ -136,7 +136,10 @@ class MailTransport:
         trusted: ssl.SSLContext | None = None,
         now: Callable[[], dt.datetime] = _now,
     ) -> None:
-        self._server = parse_smtp_url(smtp_url)
+        try:
+            self._server = parse_smtp_url(smtp_url)
+        except ValueError as error:
+            raise ConfigurationError(f"PICLOUD_SMTP_URL: expected {error}") from None
         try:
             self._sender = parse_mailbox(mail_from)
         except ValueError as error:

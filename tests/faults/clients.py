@@ -1,8 +1,10 @@
-"""What asks a web process, and what it answers."""
+"""What asks a web process or sends mail to a mail process, and what is answered."""
 
 from __future__ import annotations
 
 import json
+import smtplib
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -43,3 +45,28 @@ def answers(url: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def is_listening(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Postbox:
+    """A mail process as a sender sees it."""
+
+    port: int
+
+    def send(self, content: bytes, to: str = "orders@shop.example", *, sender: str = "ada@example.com") -> None:
+        """One mail to one address; returns when the answer was 250.
+
+        Raises:
+            smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused: another answer.
+            OSError: no answer. (smtplib.SMTPServerDisconnected is one.)
+        """
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=60) as client:
+            client.sendmail(sender, [to], content)

@@ -29,7 +29,7 @@ from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, ReplyWanted, accept
 from picloud.queries import Queries
 from picloud.retries import RetryPolicy
-from tests.faults.clients import answers
+from tests.faults.clients import answers, is_listening
 from tests.faults.processes import Process
 from tests.seeds import SeededApp, SeededRoute, create_app, create_route, create_script
 
@@ -97,13 +97,19 @@ class Cluster:
 
     def web(self, failpoint: str = "", **settings: str) -> tuple[Process, str]:
         """A web process and the URL under which it answers."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            bind = f"127.0.0.1:{listener.getsockname()[1]}"
+        bind = f"127.0.0.1:{_free_port()}"
         process = self._start("web", [PICLOUD, "web"], failpoint, {"PICLOUD_BIND": bind} | settings)
         url = f"http://{bind}"
         self.wait_until(lambda: answers(f"{url}/healthz"), _START_SECONDS, "web answers")
         return process, url
+
+    def mail(self, failpoint: str = "", **settings: str) -> tuple[Process, int]:
+        """A mail process and the port on which it takes mail."""
+        port = _free_port()
+        bind = {"PICLOUD_SMTP_BIND": f"127.0.0.1:{port}"}
+        process = self._start("mail", [PICLOUD, "mail"], failpoint, bind | settings)
+        self.wait_until(lambda: is_listening(port), _START_SECONDS, "mail is taken")
+        return process, port
 
     def _start(self, name: str, command: Sequence[str | Path], failpoint: str, settings: Mapping[str, str]) -> Process:
         serial = len(self._processes)
@@ -355,6 +361,12 @@ class Load:
                 self._wake()
         except BaseException as error:  # noqa: BLE001 - carried over to the test's own thread
             self._error = error
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

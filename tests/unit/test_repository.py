@@ -112,9 +112,9 @@ def test_a_process_can_be_loaded_by_its_name(entry_point: importlib.metadata.Ent
     assert callable(entry_point.load())
 
 
-def test_the_three_processes_are_announced() -> None:
+def test_the_processes_are_announced() -> None:
     names = {each.name for each in importlib.metadata.entry_points(group="picloud.processes")}
-    assert names == {"web", "relay", "worker"}
+    assert names == {"web", "relay", "worker", "mail"}
 
 
 def test_a_wheel_holds_everything_that_is_read_at_run_time(tmp_path: Path) -> None:

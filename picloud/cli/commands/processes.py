@@ -1,4 +1,4 @@
-"""``picloud web``, ``relay`` and ``worker``: the production processes, found by name.
+"""``picloud web``, ``relay``, ``worker`` and ``mail``: the production processes, found by name.
 
 What runs them stands above this package (the web application, the worker), so it is
 not imported but looked up in the entry-point group ``picloud.processes``.
@@ -51,6 +51,16 @@ def worker(processes: int | None, threads: int | None, no_sync: bool) -> None:
     """
     settings = settings_with(PICLOUD_WORKER_PROCESSES=processes, PICLOUD_WORKER_THREADS=threads)
     _exit_with(_process("worker")(settings, takes_sync=not no_sync))
+
+
+@example("PICLOUD_SMTP_BIND=127.0.0.1:2525 picloud mail")
+@click.command()
+def mail() -> None:
+    """Run the mail listener.
+
+    It takes mail on PICLOUD_SMTP_BIND for the addresses of email triggers. docs/mail.md says more.
+    """
+    _exit_with(_process("mail")(settings_with()))
 
 
 def _process(name: str) -> Callable[..., Any]:

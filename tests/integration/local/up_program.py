@@ -1,4 +1,4 @@
-"""``picloud up`` with stand-ins for relay, worker and web; started by path by the tests of ``up``.
+"""``picloud up`` with stand-ins for relay, worker, web and mail; started by path by the tests of ``up``.
 
 The stand-ins say on stderr when they end, so that a test can see in which order. ``web``
 answers ``/healthz`` as long as both URLs it was given work.
@@ -41,6 +41,10 @@ def worker(_settings: Settings) -> int:
     return _wait_for_the_end("worker")
 
 
+def mail(_settings: Settings) -> int:
+    return _wait_for_the_end("mail")
+
+
 def failing(_settings: Settings) -> int:
     raise PiCloudError("this process does not want to")
 
@@ -77,9 +81,9 @@ def web(settings: Settings) -> int:
 
 
 def main() -> int:
-    processes = {"relay": relay, "worker": failing if os.environ.get("FAILING") else worker, "web": web}
+    processes = {"relay": relay, "worker": failing if os.environ.get("FAILING") else worker, "web": web, "mail": mail}
     try:
-        return run_up(load_settings(), echo=click.echo, load=lambda: processes)
+        return run_up(load_settings(), echo=click.echo, load=lambda names: {name: processes[name] for name in names})
     except PiCloudError as error:
         click.echo(f"picloud: {error.message}", err=True)
         return 1

@@ -21,6 +21,7 @@ PROMISED = [
     "web",
     "relay",
     "worker",
+    "mail",
     "migrate",
     "doctor",
     "init",

@@ -74,7 +74,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, dict[str, A
     return calls
 
 
-@pytest.mark.parametrize("name", ["web", "relay"])
+@pytest.mark.parametrize("name", ["web", "relay", "mail"])
 def test_a_process_is_found_by_its_name_and_its_exit_code_is_passed_on(
     picloud: CommandLine, started: list[tuple[Settings, dict[str, Any]]], name: str
 ) -> None:

@@ -48,7 +48,7 @@ def test_a_url_says_where_and_how(url: str, server: SmtpServer) -> None:
     ],
 )
 def test_a_bad_url_has_a_clear_error_without_the_password(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="PICLOUD_SMTP_URL: expected smtp://HOST") as refused:
+    with pytest.raises(ValueError, match="smtp://HOST") as refused:
         parse_smtp_url(url)
     told = str(refused.value)
     assert "geheim" not in told
@@ -60,6 +60,12 @@ def test_a_password_is_not_shown() -> None:
     transport = MailTransport("smtps://user:geheim@mail.example", "PiCloud <picloud@example.org>")
     assert repr(transport) == "MailTransport(mail.example:465, from picloud@example.org)"
     assert "geheim" not in repr(parse_smtp_url("smtps://user:geheim@mail.example"))
+
+
+def test_a_bad_url_makes_no_transport() -> None:
+    with pytest.raises(ConfigurationError, match="PICLOUD_SMTP_URL: expected smtp://HOST") as refused:
+        MailTransport("smtp://u:ge/heim@mail.example", "picloud@example.org")
+    assert "heim" not in str(refused.value)
 
 
 @pytest.mark.parametrize("mail_from", ["", "picloud", "a@b\r\nBcc: c@d", "a@b, c@d"])
