@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +17,13 @@ from picloud.engine.runner import new_cancel_token
 from picloud.failpoints import failpoint
 from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
 from picloud.services.desk import Desk, RunOf, RunServices
+from picloud.services.dry_run import DRY_RUN
 from picloud.services.effects import NO_EFFECTS, Effects
 from picloud.services.kv import Overlay
+from picloud.services.listeners import read_listeners
 from picloud.services.scrub import Scrubber
 from picloud_actors.board import Board
+from picloud_actors.dry_runs import DryRun
 from picloud_actors.flusher import Flusher
 from picloud_actors.postman import Postman
 from picloud_actors.scripts import ScriptSources
@@ -102,22 +106,41 @@ class Executor:
         if row.trigger_depth > self._max_trigger_depth:
             _LOG.warning("execution %s is %d hops deep and was not run", row.id, row.trigger_depth)
             return _finished(row, RunResult(failure=_TOO_DEEP))
+        if row.source == DRY_RUN:
+            # Nothing leaves a dry run but its report: no effects are passed on here.
+            return _finished(row, self._guarded(row, lambda: self._run_dry(row)))
         services = self._desk.for_run(_identity_of(row), overlay)
-        try:
-            result = self._run(row, services)
-        except Exception as error:  # noqa: BLE001  # the edge of the thread
-            # The edge of the thread: one run's surprise must not take the worker with it.
-            _LOG.exception("execution %s failed inside PiCloud", row.id)
-            result = RunResult(
-                failure=RunFailure("internal_error", f"{type(error).__name__} inside PiCloud; see the worker's log")
-            )
+        result = self._guarded(row, lambda: self._run(row, services))
         if result.failure and result.failure.code == "cancelled" and self._is_aborting and not row.is_sync:
             # Stopped by us, not by its author: another process runs it from the start.
             return Finished(row, Settlement(row.id, row.token, "handed_back"))
         return _finished(row, result, services.effects(completed=result.failure is None), Scrubber(services.secrets))
 
-    def _run(self, row: BegunRow, services: RunServices) -> RunResult:
-        payload = (row.event, row.body) if row.event is not None else self._payload(row)
+    def _guarded(self, row: BegunRow, run: Callable[[], RunResult]) -> RunResult:
+        """The edge of the thread: one run's surprise must not take the worker with it."""
+        try:
+            return run()
+        except Exception as error:  # noqa: BLE001  # as said above
+            _LOG.exception("execution %s failed inside PiCloud", row.id)
+            return RunResult(
+                failure=RunFailure("internal_error", f"{type(error).__name__} inside PiCloud; see the worker's log")
+            )
+
+    def _run_dry(self, row: BegunRow) -> RunResult:
+        payload = self._payload(row)
+        if payload is None:
+            return RunResult(failure=_NO_PAYLOAD)
+        trial = DryRun(row, *payload, self._desk, _identity_of(row))
+        result = RunResult("unit") if trial.is_mail else self._run(trial.row, trial.services, trial.trigger)
+        return trial.report(result, lambda app_id: read_listeners(self._reads, app_id))
+
+    def _run(self, row: BegunRow, services: RunServices, trigger: str | None = None) -> RunResult:
+        """Run a row.
+
+        Args:
+            trigger: what fired it, where the row itself does not say.
+        """
+        payload = self._payload(row)
         if payload is None:
             return RunResult(failure=_NO_PAYLOAD)
         if row.source == "send_email":
@@ -132,7 +155,7 @@ class Executor:
         cancel = self._started(row)
         try:
             failpoint("worker.running", row.id)
-            run = _run_of(row, payload[0], payload[1], self._sources.label(row))
+            run = _run_of(row, payload[0], payload[1], trigger or self._sources.label(row))
             return self._runner.run(version, run, limits, cancel, services)
         finally:
             self._ended(row)
@@ -145,6 +168,8 @@ class Executor:
             self._ended(row)
 
     def _payload(self, row: BegunRow) -> tuple[bytes, bytes | None] | None:
+        if row.event is not None:
+            return row.event, row.body
         with self._reads.connection() as connection:
             return read_payload(connection, row)
 

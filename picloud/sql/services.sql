@@ -27,3 +27,16 @@ select name from queues where app_id = %(app_id)s
 
 -- name: app_allowed
 select http_allowed from apps where id = %(app_id)s
+
+-- name: listeners
+-- What changed keys, published and queued messages fire, in the order of the triggers' ids.
+select t.name, t.kind, s.name as script, coalesce(k.is_prefix, p.is_prefix, false) as is_prefix,
+       coalesce(k.collection, p.topic, q.name) as literal, k.ops
+from triggers t
+join scripts s on s.id = t.script_id
+left join kv_triggers k on k.trigger_id = t.id
+left join pubsub_triggers p on p.trigger_id = t.id
+left join queue_triggers u on u.trigger_id = t.id
+left join queues q on q.id = u.queue_id
+where t.app_id = %(app_id)s and t.is_enabled and t.kind in ('kv', 'pubsub', 'queue')
+order by t.id
