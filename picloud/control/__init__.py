@@ -1,7 +1,8 @@
 """What people and programs change and look at: the control plane, without HTTP.
 
 * ``identity``: principals and API keys
-* ``apps``, ``scripts``, ``routes``: what can run; ``deploy``: all of it at once, from a manifest
+* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``: what can run, and when; ``trigger_rows``: their rows
+* ``deploy``: all of it at once, from a manifest; ``plan``: what that would change
 * ``kv``: keys of apps; ``emit``: sources of triggers fired by hand
 * ``executions``, ``logs``, ``waiting``, ``dead_letters``: what ran, what it said, what will run, what died
 * ``system``: queues, workers, the books

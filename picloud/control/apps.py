@@ -34,6 +34,7 @@ class App(msgspec.Struct, frozen=True):
     created_at: dt.datetime
     scripts: int
     routes: int
+    triggers: int
     domains: list[str]
 
 
@@ -96,8 +97,13 @@ async def hold_app(connection: Connection, name: str) -> AppRow:
 
     Call it first of all: what is locked before could be what a removal waits for.
     """
-    await connection.execute(_SQL.hold_apps)
+    await hold_apps(connection)
     return await find_app(connection, name)
+
+
+async def hold_apps(connection: Connection) -> None:
+    """Let nobody remove an app before this transaction ends; comes before the lock of one whose rows it changes."""
+    await connection.execute(_SQL.hold_apps)
 
 
 async def raise_revision(connection: Connection, app: AppRow) -> int:

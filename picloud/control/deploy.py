@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from picloud.control.apps import AppRow, find_app, insert_app, lock_app, raise_revision
+from picloud.control.apps import AppRow, find_app, hold_apps, insert_app, lock_app, raise_revision
 from picloud.control.identity import Principal
 from picloud.control.plan import (
     Change,
@@ -36,7 +36,6 @@ from picloud.control.scripts import Draft, check_drafts, delete_script, limits_o
 from picloud.control.trigger_rows import (
     TriggerWrite,
     cancel_waiting,
-    hold_outbox,
     make_queues,
     read_triggers,
     write_triggers,
@@ -108,7 +107,7 @@ async def _change(
     connection: Connection, settings: Settings, principal: Principal, wanted: Wanted, *, checked: list[Draft]
 ) -> DeployPlan:
     """Compare again with the app locked, and write what differs."""
-    await hold_outbox(connection)
+    await hold_apps(connection)
     is_new = await insert_app(connection, principal, wanted.app)
     app = await lock_app(connection, wanted.app)
     await hold_queues(connection, app)

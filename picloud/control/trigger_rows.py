@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from picloud.control.apps import AppRow, lock_app
+from picloud.control.apps import AppRow, hold_apps, lock_app
 from picloud.control.records import Connection, fetch_row, fetch_rows
 from picloud.errors import ConflictError
 from picloud.queries import Queries
@@ -96,13 +96,8 @@ class TriggerWrite:
 
 async def lock_app_and_rows(connection: Connection, name: str) -> AppRow:
     """Lock an app to change it, and perhaps what waits of it in the outbox. Raises: NotFoundError."""
-    await hold_outbox(connection)
+    await hold_apps(connection)
     return await lock_app(connection, name)
-
-
-async def hold_outbox(connection: Connection) -> None:
-    """Let nobody remove apps before this transaction ends; comes before any lock of an app."""
-    await connection.execute(_SQL.hold_outbox)
 
 
 async def read_triggers(

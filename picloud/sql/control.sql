@@ -8,6 +8,7 @@
 select a.id, a.name, a.revision, a.paused_at is not null as paused, a.paused_at, a.created_at,
        (select count(*) from scripts s where s.app_id = a.id and s.deleted_at is null) as scripts,
        (select count(*) from routes r where r.app_id = a.id) as routes,
+       (select count(*) from triggers t where t.app_id = a.id) as triggers,
        array(select d.domain from domains d where d.app_id = a.id order by d.domain) as domains
 from apps a
 where (%(name)s::text is null or a.name = %(name)s)

@@ -3,11 +3,6 @@
 -- name: now
 select now() as at
 
--- name: hold_outbox
--- Before the app is locked: who removes an app keeps everybody from the outbox first and wants the app's row then, and
--- somebody who had the row and wanted to write to the outbox would wait for them, as they for him.
-lock table outbox in row exclusive mode
-
 -- name: triggers
 -- triggers ls and, with name, triggers show; `after` is the name the last page ended with. Waiting: accepted, and not begun.
 select t.id, %(app)s::text as app, t.name, t.kind, t.script_id, s.name as script, t.registered_by_principal as principal_id,

@@ -16,6 +16,7 @@ _COLUMNS = (
     Column("STATE", lambda row: "paused" if row["paused"] else "running"),
     Column("SCRIPTS", "scripts", is_number=True),
     Column("ROUTES", "routes", is_number=True, is_optional=True),
+    Column("TRIGGERS", "triggers", is_number=True, is_optional=True),
     Column("DOMAINS", lambda row: ", ".join(row["domains"]), may_shrink=True),
     Column("AGE", lambda row: age(row["created_at"]), is_number=True, is_optional=True),
 )
@@ -55,6 +56,7 @@ def show_app(client: Client, *, app: str, as_json: bool) -> None:
             ("state", f"paused since {local_clock(found['paused_at'])}" if found["paused"] else "running"),
             ("scripts", found["scripts"]),
             ("routes", found["routes"]),
+            ("triggers", found["triggers"]),
             ("domains", "\n".join(found["domains"])),
             ("revision", found["revision"]),
             ("created", local_clock(found["created_at"])),
