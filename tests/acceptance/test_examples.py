@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,28 @@ def finished(platform: Platform, execution_id: str) -> dict[str, Any]:
         shown: dict[str, Any] = read(platform, "executions", "show", execution_id)
         if shown["status"] not in {"pending", "running"}:
             return shown
+
+
+def shop_order(client: httpx2.Client, number: int, state: str) -> dict[str, Any]:
+    """The order once it is in this state."""
+    give_up_at = time.monotonic() + 20
+    while (order := client.get(f"/@shop/orders/{number}").json()).get("state") != state:
+        assert time.monotonic() < give_up_at, order
+        time.sleep(0.1)
+    return dict(order)
+
+
+def test_shop_packs_what_is_there_and_cancels_what_is_not(platform: Platform, client: httpx2.Client) -> None:
+    order = json.loads((EXAMPLES / "shop" / "events" / "order.json").read_text())
+    assert client.post("/@shop/orders", json=order).json() == {"order": 1}
+    assert client.post("/@shop/orders", json=order | {"count": 99}).json() == {"order": 2}
+    assert shop_order(client, 1, "packed")["item"] == "tea"
+    assert shop_order(client, 2, "cancelled")["reason"] == "not enough tea"
+    assert read(platform, "kv", "ls", "shop", "stock")[0]["key"] == "tea"
+    assert platform.picloud("kv", "get", "shop", "stock", "tea").strip() == "8"
+    assert client.post("/@shop/orders", json={"item": "coffee"}).status_code == 422
+    platform.picloud("emit", "cron", "shop", '{"trigger": "restock"}')
+    give_up_at = time.monotonic() + 20
+    while platform.picloud("kv", "get", "shop", "stock", "tea").strip() != "10":
+        assert time.monotonic() < give_up_at
+        time.sleep(0.1)
