@@ -24,6 +24,8 @@ declare
     v_sent sent[];
     v_fired integer := 0;
 begin
+    -- Whoever removes an app locks this table first: asked for later, while rows are held, it would be a deadlock.
+    lock table outbox in row exclusive mode;
     perform kv_lock(p_reads, p_writes);
     -- In statements of their own, so that each sees what was committed before its locks were granted.
     perform from unnest(p_runs) r
