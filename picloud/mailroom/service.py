@@ -38,14 +38,14 @@ def run(settings: Settings) -> int:
     Raises:
         ConfigurationError: it is not said where to listen, or nobody may listen there.
     """
-    configure_logging()
-    arm_from_environment()
     if not settings.smtp_bind:
         raise ConfigurationError(
             "PICLOUD_SMTP_BIND is not set: it says where mail comes in, as in PICLOUD_SMTP_BIND=127.0.0.1:2525"
         )
     if not settings.database_url:
         raise ConfigurationError("PICLOUD_DATABASE_URL is not set: it says where mail is kept")
+    configure_logging()
+    arm_from_environment()
     asyncio.run(_take_mail(settings, parse_bind(settings.smtp_bind)))
     return 0
 

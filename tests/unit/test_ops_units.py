@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from picloud.cli.main import COMMANDS
+from picloud.mailroom.service import DRAIN_SECONDS as MAIL_DRAIN_SECONDS
 from picloud.settings import load_settings, setting_names
 from picloud_actors.process import DRAIN_SECONDS
 from picloud_web.server import gunicorn_options
@@ -42,6 +43,20 @@ def seconds(text: str) -> int:
     return int(number) * (60 if unit == "min" else 1)
 
 
+def exposure(unit: Path) -> float:
+    """What ``systemd-analyze security`` says of an installed unit and its drop-ins."""
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert level, done.stdout + done.stderr
+    return float(level[1])
+
+
 @pytest.fixture
 def installed_units(tmp_path: Path) -> Path:
     """The units in a folder, with a command that exists: systemd checks that it does."""
@@ -55,6 +70,7 @@ def installed_units(tmp_path: Path) -> Path:
 
 def test_the_units_an_operator_is_told_about_exist() -> None:
     assert {unit.name for unit in SERVICES} == {
+        "picloud-mail.service",
         "picloud-migrate.service",
         "picloud-relay.service",
         "picloud-web.service",
@@ -75,16 +91,18 @@ def test_systemd_finds_nothing_to_complain_about(installed_units: Path) -> None:
 @needs_systemd_analyze
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_a_unit_exposes_little(unit: Path, installed_units: Path) -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(installed_units / unit.name)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
-    assert level, done.stdout + done.stderr
-    assert float(level[1]) <= EXPOSURE_LIMIT
+    assert exposure(installed_units / unit.name) <= EXPOSURE_LIMIT
+
+
+@needs_systemd_analyze
+def test_a_mail_unit_that_may_take_port_25_exposes_little_more(installed_units: Path) -> None:
+    drop_ins = installed_units / "picloud-mail.service.d"
+    drop_ins.mkdir()
+    shutil.copy(OPS / "picloud-mail-port-25.conf", drop_ins / "port-25.conf")
+    unit = installed_units / "picloud-mail.service"
+    assert (level := exposure(unit)) <= EXPOSURE_LIMIT
+    shutil.rmtree(drop_ins)
+    assert exposure(unit) < level
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
@@ -101,7 +119,7 @@ def test_a_unit_sets_only_settings_that_exist(unit: Path) -> None:
     assert set(assigned) <= set(setting_names())
 
 
-@pytest.mark.parametrize("name", ["picloud-relay.service", "picloud-worker@.service"])
+@pytest.mark.parametrize("name", ["picloud-mail.service", "picloud-relay.service", "picloud-worker@.service"])
 def test_a_process_that_pets_the_watchdog_is_watched(name: str) -> None:
     values = settings_of(OPS / name)
     assert values["Type"] == ["notify"]
@@ -128,6 +146,12 @@ def test_web_may_answer_what_it_was_asked_before_it_is_killed() -> None:
     assert seconds(values["TimeoutStopSec"][0]) > gunicorn_options(load_settings({}))["graceful_timeout"]
 
 
+def test_mail_may_be_finished_before_its_process_is_killed() -> None:
+    values = settings_of(OPS / "picloud-mail.service")
+    # Once for what is being received, once for the rows of what was.
+    assert seconds(values["TimeoutStopSec"][0]) > 2 * MAIL_DRAIN_SECONDS
+
+
 def assignments(text: str, *, commented: bool) -> dict[str, str]:
     lines = re.findall(r"^(#?)(PICLOUD_\w+)=(.*)$", text, re.MULTILINE)
     return {name: value for mark, name, value in lines if bool(mark) == commented}
@@ -144,6 +168,7 @@ def test_the_environment_file_shows_every_setting_with_its_default() -> None:
     shown = assignments(text, commented=True)
     given_by_the_units = {"PICLOUD_DATA_DIR", "PICLOUD_MASTER_KEY_FILE"}
     assert {*shown, *assignments(text, commented=False), *given_by_the_units} == set(setting_names())
-    # An example address has no default to show.
-    examples = {"PICLOUD_PUBLIC_URL"}
+    # An example address has no default to show, but it can be read.
+    examples = {"PICLOUD_PUBLIC_URL", "PICLOUD_SMTP_BIND", "PICLOUD_SMTP_URL", "PICLOUD_MAIL_FROM"}
+    load_settings(shown)
     assert load_settings({name: value for name, value in shown.items() if name not in examples}) == load_settings({})

@@ -71,5 +71,57 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in str(shown)
 
 
+def test_mail_is_configured_by_three_settings_each_of_which_may_be_empty() -> None:
+    given = {
+        "PICLOUD_SMTP_BIND": "lmtp:[::1]:24",
+        "PICLOUD_SMTP_URL": "smtps://ada:secret@mail.example",
+        "PICLOUD_MAIL_FROM": "PiCloud <picloud@example.org>",
+    }
+    settings = load_settings(given)
+    assert (settings.smtp_bind, settings.smtp_url, settings.mail_from) == tuple(given.values())
+    shown = describe(settings)
+    assert "secret" not in str(shown)
+    assert shown["mail_from"] == "PiCloud <picloud@example.org>"
+    assert load_settings(dict.fromkeys(given, "") | {"HOME": "/h"}) == load_settings({"HOME": "/h"})
+
+
+def test_wrong_mail_settings_are_named_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            {
+                "PICLOUD_SMTP_BIND": "2525",
+                "PICLOUD_SMTP_URL": "mail.example:25",
+                "PICLOUD_MAIL_FROM": "picloud",
+            }
+        )
+    message = caught.value.message
+    assert "PICLOUD_SMTP_BIND='2525': expected HOST:PORT, lmtp:HOST:PORT or unix:/PATH" in message
+    assert "PICLOUD_SMTP_URL='…': expected smtp://HOST" in message
+    assert "PICLOUD_MAIL_FROM='picloud': expected an address" in message
+
+
+def test_mail_needs_a_sender() -> None:
+    for given in ({}, {"PICLOUD_MAIL_FROM": ""}):
+        with pytest.raises(SettingsError, match="PICLOUD_MAIL_FROM is not set, but PICLOUD_SMTP_URL is"):
+            load_settings({"PICLOUD_SMTP_URL": "smtp://localhost", **given})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://ada:secret",
+        "smtp://ada:x@secret:y",
+        "smtp://ada:secret@host:x",
+        "smtp://ada:se#secret@host",
+        "ada:secret@host",
+        "secret",
+    ],
+)
+def test_a_mail_password_is_never_shown_wherever_it_stands(url: str) -> None:
+    with pytest.raises(SettingsError, match="PICLOUD_SMTP_URL=") as caught:
+        load_settings({"PICLOUD_SMTP_URL": url, "PICLOUD_MAIL_FROM": "picloud@example.org"})
+    assert "secret" not in caught.value.message
+
+
 def test_variables_of_others_are_left_alone() -> None:
     assert load_settings({"PICLOUD_TOKEN": "x", "PATH": "/bin", "HOME": "/h"}) == load_settings({"HOME": "/h"})

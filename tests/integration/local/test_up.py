@@ -80,6 +80,26 @@ def test_it_stops_in_the_reverse_order_of_its_start(data: Path) -> None:
     assert not (data / "runtime.json").exists()
 
 
+def test_mail_is_taken_too_when_it_is_said_where(data: Path) -> None:
+    with up(data, settings={"PICLOUD_SMTP_BIND": "127.0.0.1:0"}) as platform:
+        platform.wait_until_ready()
+        assert platform.stop() == 0
+    begun = [line for line in platform.lines if line.startswith("picloud: starting")]
+    assert begun[-2:] == ["picloud: starting web", "picloud: starting mail"]
+    ended = [line for line in platform.lines if line.startswith("picloud: stopping")]
+    assert ended[:2] == ["picloud: stopping mail", "picloud: stopping web"]
+    assert "mail ends" in platform.lines
+
+
+def test_a_used_mail_port_is_named_before_anything_is_started(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with up(data, settings={"PICLOUD_SMTP_BIND": f"lmtp:127.0.0.1:{port}"}) as platform:
+            assert platform.wait() == 1
+            assert platform.lines == [f"picloud: cannot listen on 127.0.0.1:{port}: Address already in use"]
+    assert not (data / "postgres").exists()
+
+
 def test_sigterm_stops_it_as_ctrl_c_does(data: Path) -> None:
     with up(data) as platform:
         platform.wait_until_ready()
