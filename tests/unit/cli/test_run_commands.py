@@ -417,13 +417,30 @@ def test_a_letter_is_shown_with_every_attempt(picloud: CommandLine, server: Fake
         "accepted_at": NOW,
         "died_at": NOW,
         "last_error": EXECUTION["error"],
-        "event": {"body": {"n": 1}},
-        "is_edited": False,
+        "event": {"body": {"n": 2}},
+        "edited_from": {"body": {"n": 1}},
+        "is_edited": True,
+        "resolved_at": None,
+        "fingerprint": "5f0c2a9be41d",
+        "queue": None,
+        "order_key": None,
+        "replay_status": None,
         "attempts": [attempt],
+        "handlers": [
+            {
+                "execution_id": OTHER,
+                "script": "on_dead",
+                "trigger": "dead",
+                "status": "failed",
+                "error": {"code": "script_failed", "message": "also no", "line": 1},
+                "finished_at": NOW,
+            }
+        ],
     }
     server.on("GET", f"/dead-letters/{ID}", letter)
     told = picloud("dead-letters", "show", ID).stdout
-    assert '"n": 1' in told
+    assert told.index('"n": 2') < told.index("as it died") < told.index('"n": 1')
     assert "\nattempt 1  " in told
+    assert f"\nhandler  on_dead dead  {OTHER}  failed  on_dead:1: also no\n" in told
     assert "  orders:4:2: no \\x1b[31mstock\n" in told
     assert json.loads(picloud("dead-letters", "show", ID, "--json").stdout) == letter
