@@ -14,9 +14,10 @@ import time
 import psycopg
 
 from picloud.database import Reconnecting, is_outage
-from picloud.outbox.run_rows import WorkerProcess, beat, register
+from picloud.outbox.run_rows import WorkerProcess, beat, extend_leases, register
 from picloud_actors.executor import Executor
 from picloud_actors.flusher import Flusher
+from picloud_actors.rerunner import Rerunner
 from picloud_actors.workload import STALE_SECONDS, Workload
 
 _LOG = logging.getLogger("picloud.worker")
@@ -32,13 +33,20 @@ class Heartbeat(threading.Thread):
     """One thread; owns the connection for beats."""
 
     def __init__(
-        self, worker: WorkerProcess, workload: Workload, executor: Executor, flusher: Flusher, database: Reconnecting
+        self,
+        worker: WorkerProcess,
+        workload: Workload,
+        executor: Executor,
+        flusher: Flusher,
+        rerunner: Rerunner,
+        database: Reconnecting,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._worker = worker
         self._workload = workload
         self._executor = executor
         self._flusher = flusher
+        self._rerunner = rerunner
         self._database = database
         self._is_stopping = threading.Event()
         self._beaten_at = time.monotonic()
@@ -80,6 +88,8 @@ class Heartbeat(threading.Thread):
             answer = self._database.run(
                 lambda connection: beat(connection, self._worker.id, held, self._workload.speed.run_ms)
             )
+            if again := self._rerunner.waiting():
+                self._database.run(lambda connection: extend_leases(connection, again))
             if not answer.is_known:
                 self._database.run(lambda connection: register(connection, self._worker))
         except psycopg.Error as error:

@@ -93,7 +93,7 @@ class WorkerRuntime:
         )
         self._workload.on_room = self._fetcher.kick
         self._heartbeat = Heartbeat(
-            worker, self._workload, self._executor, self._flusher, self._database("worker-beat")
+            worker, self._workload, self._executor, self._flusher, self._rerunner, self._database("worker-beat")
         )
         transport = ExecutionBroker(settings.redis_url, self._workload)
         declare = dramatiq.actor(broker=transport, queue_name=broker.QUEUE_NAME, actor_name=broker.ACTOR_NAME)

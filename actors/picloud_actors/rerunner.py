@@ -54,6 +54,7 @@ class Rerunner(threading.Thread):
         self._settler = Settler(database, redis_url)
         self._run_again = run_again
         self._queue: deque[Finished] = deque()
+        self._in_hand: list[Finished] = []
         self._changed = threading.Condition()
         self._is_stopping = False
 
@@ -69,6 +70,11 @@ class Rerunner(threading.Thread):
             self._is_stopping = True
             self._settler.stop()
             self._changed.notify()
+
+    def waiting(self) -> list[BegunRow]:
+        """What is to be run again or is: its deadlines, which count from the begin, have to be put off."""
+        with self._changed:
+            return [each.row for each in (*self._in_hand, *self._queue)]
 
     def run(self) -> None:
         while losers := self._next():
@@ -99,6 +105,7 @@ class Rerunner(threading.Thread):
                 ):
                     break
                 losers.append(self._queue.popleft())
+            self._in_hand = losers
             return losers
 
     def _settle(self, losers: list[Finished]) -> None:

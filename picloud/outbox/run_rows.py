@@ -219,6 +219,17 @@ def beat(connection: Connection[Any], worker_id: UUID, held: Sequence[tuple[UUID
     )
 
 
+def extend_leases(connection: Connection[Any], rows: Sequence[BegunRow]) -> None:
+    """Count the deadlines of these rows from now: their runs are made again."""
+    parameters = {
+        "ids": [row.id for row in rows],
+        "tokens": [row.token for row in rows],
+        "timeouts_ms": [row.timeout_ms for row in rows],
+        "grace": DEADLINE_GRACE,
+    }
+    connection.execute(_SQL.extend_leases, parameters)
+
+
 class Settlement(msgspec.Struct, frozen=True):
     """How one run ended, ready to be written."""
 

@@ -42,6 +42,14 @@ select (select draining_at is not null from beat) as is_draining,
              where not exists (select from outbox o where o.id = x.id and o.token = x.token)) as lost,
        set_config('synchronous_commit', 'off', true) as commit_mode
 
+-- name: extend_leases
+-- Runs that are made again because others changed what they read need another deadline: theirs counts from the begin.
+update outbox o
+set lease_until = now() + x.timeout_ms * interval '1 ms' + %(grace)s
+from unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(timeouts_ms)s::int[]) as x (id, token, timeout_ms)
+where o.id = x.id and o.token = x.token and o.state = 2
+returning set_config('synchronous_commit', 'off', true)
+
 -- name: complete
 -- See complete_executions_v1. may_lag: only sync runs without effects are in the batch, nobody was promised durability.
 select c.*, case when %(may_lag)s then set_config('synchronous_commit', 'off', true) end as commit_mode

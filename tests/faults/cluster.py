@@ -105,9 +105,9 @@ class Cluster:
 
     def mail(self, failpoint: str = "", **settings: str) -> tuple[Process, int]:
         """A mail process and the port on which it takes mail."""
-        port = _free_port()
-        bind = {"PICLOUD_SMTP_BIND": f"127.0.0.1:{port}"}
-        process = self._start("mail", [PICLOUD, "mail"], failpoint, bind | settings)
+        bind = settings.pop("PICLOUD_SMTP_BIND", f"127.0.0.1:{_free_port()}")
+        process = self._start("mail", [PICLOUD, "mail"], failpoint, {"PICLOUD_SMTP_BIND": bind} | settings)
+        port = int(bind.rpartition(":")[2])
         self.wait_until(lambda: is_listening(port), _START_SECONDS, "mail is taken")
         return process, port
 

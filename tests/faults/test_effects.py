@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from picloud.retries import RetryPolicy
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, busy
 
 _ACCOUNTS = 8
 _START = 1_000
@@ -133,6 +133,28 @@ def test_five_hundred_increments_of_one_key_are_five_hundred(cluster: Cluster) -
     runs = 500 + cluster.value("select sum(conflicts) from executions")
     print(f"BOUND 500 increments: {took:.2f} s, {runs / 500:.2f} runs each")
     assert runs <= 3 * 500
+
+
+SLOW_INCREMENT = f"""
+    let counters = kv::collection("counters");
+    let before = counters.get("slow", 0);
+    {busy(2)};
+    counters.set("slow", before + 1);
+"""
+
+
+def test_slow_runs_that_want_one_key_all_end_and_nobody_is_charged(cluster: Cluster) -> None:
+    # So many of them that the last ones wait for longer than their deadline was when they began
+    cluster.watch_charges()
+    cluster.relay()
+    cluster.worker(threads=2)
+    cluster.worker(threads=2)
+    cluster.ready(4)
+    ids = cluster.accept(12, cluster.script(SLOW_INCREMENT, timeout_ms=5_000))
+    took = cluster.settle(ids, 100, as_status="completed")
+    print(f"BOUND 12 slow runs of one key: {took:.1f} s")
+    assert values(cluster, "counters") == {"slow": 12}
+    assert cluster.charges() == set()
 
 
 def test_sync_runs_of_a_hot_key_are_all_answered(cluster: Cluster) -> None:

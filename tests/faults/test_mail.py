@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import smtplib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from picloud.migrations import migrate
 from picloud.services.hops import HOPS_HEADER, sign_hops
 from tests.faults.clients import Postbox
 from tests.faults.cluster import Cluster, running_cluster
-from tests.faults.own_servers import OwnServers, own_servers
+from tests.faults.own_servers import LossyWay, OwnServers, own_servers
 from tests.servers import new_database
 
 MAIL = b"From: Ada <ada@example.com>\r\nTo: orders@shop.example\r\nSubject: Hello\r\n\r\nHi\r\n"
@@ -299,6 +300,38 @@ def test_a_mail_that_comes_while_postgresql_is_away_is_taken_when_it_is_back(
     # Then it is answered when its row is there
     assert answers == [250]
     assert len(rows_of_mail(fragile)) == 1
+
+
+def test_a_mail_whose_commit_was_never_answered_is_taken_once(fragile: Cluster) -> None:
+    # Given a way to PostgreSQL that loses the answer to the commit
+    trigger_id = add_trigger(fragile)
+    with LossyWay(fragile.database_url) as way:
+        _, port = fragile.mail(PICLOUD_DATABASE_URL=way.url)
+        way.lose_the_answer_to(b"row_of_trigger")
+        # When mail comes
+        Postbox(port).send(MAIL)
+        # Then it is sent to PostgreSQL again, which has it already
+        assert way.has_lost()
+    assert fragile.rows("select source, trigger_id from outbox") == [("email", trigger_id)]
+
+
+def test_it_tells_systemd_when_it_listens_that_it_lives_and_when_it_stops(cluster: Cluster) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(cluster.folder / "notify"))
+        process, port = cluster.mail(NOTIFY_SOCKET=str(cluster.folder / "notify"), WATCHDOG_USEC="200000")
+        assert manager.recv(1000).decode() == f"READY=1\nSTATUS=taking mail on 127.0.0.1:{port}"
+        assert [manager.recv(1000) for _ in range(2)] == [b"WATCHDOG=1", b"WATCHDOG=1"]
+        assert process.terminate() == 0
+        said = iter(lambda: manager.recv(1000), b"STOPPING=1")
+        assert set(said) <= {b"WATCHDOG=1"}
+
+
+def test_a_place_that_is_taken_is_named_in_one_line(cluster: Cluster) -> None:
+    _, port = cluster.mail()
+    other, _ = cluster.mail(PICLOUD_SMTP_BIND=f"127.0.0.1:{port}")
+    assert other.child.wait(20) == 1
+    assert other.log.read_text() == f"error: cannot take mail on 127.0.0.1:{port}: Address already in use\n"
 
 
 def test_a_mail_process_that_is_stopped_finishes_what_it_receives(cluster: Cluster) -> None:
