@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from functools import cached_property
@@ -113,7 +114,9 @@ async def _listen(listener: MailListener[Target], bind: Bind) -> Bind:
         return await listener.start(bind)
     except OSError as error:
         hint = "docs/mail.md says how a port below 1024 is taken" if isinstance(error, PermissionError) else None
-        raise ConfigurationError(f"cannot take mail on {bind}: {error.strerror or error}", hint=hint) from error
+        # asyncio's own text repeats the address; a name that cannot be resolved has a number below zero.
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        raise ConfigurationError(f"cannot take mail on {bind}: {reason}", hint=hint) from error
 
 
 async def _until(stop: asyncio.Event) -> None:
