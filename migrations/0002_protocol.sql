@@ -88,7 +88,10 @@ begin
             crashes = o.crashes + case when r.outcome = 'crashed' then 1 else 0 end,
             lost = o.lost + case when r.outcome = 'lost' then 1 else 0 end,
             is_suspect = o.is_suspect or r.outcome in ('crashed', 'suspected'),
-            available_at = now() + coalesce(r.delay_ms, 0) * interval '1 ms'
+            available_at = now() + coalesce(r.delay_ms, 0) * interval '1 ms',
+            -- The queue may have got a limit meanwhile, or lost it.
+            lane = case when o.queue_id is null then o.lane else coalesce((
+                select q.queue_id from queue_triggers q where q.queue_id = o.queue_id and q.concurrency is not null), 0) end
         from ours r
         where o.ctid = r.row_at
           and not outcome_is_final(r.outcome, o.is_sync, o.is_dead_letter_handler, o.attempt, o.max_attempts, o.crashes, o.lost)

@@ -14,8 +14,8 @@ from typing import Any
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from picloud.database import fetch
 from picloud.queries import Queries
+from picloud.services.reading import Reader
 
 _SQL = Queries("services")
 
@@ -40,7 +40,7 @@ class Catalogs:
     """A cache of catalogs. Thread-safe."""
 
     def __init__(self, pool: ConnectionPool[Connection[Any]]) -> None:
-        self._pool = pool
+        self._reader = Reader(pool)
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[int, int], Catalog] = OrderedDict()
 
@@ -53,10 +53,9 @@ class Catalogs:
             known = self._known.get((app_id, revision))
         if known is not None:
             return known
-        with self._pool.connection() as connection:
-            scripts = fetch(connection, _SQL.app_scripts, {"app_id": app_id})
-            queues = fetch(connection, _SQL.app_queues, {"app_id": app_id})
-            allowed = fetch(connection, _SQL.app_allowed, {"app_id": app_id})
+        scripts = self._reader.ask(_SQL.app_scripts, {"app_id": app_id})
+        queues = self._reader.ask(_SQL.app_queues, {"app_id": app_id})
+        allowed = self._reader.ask(_SQL.app_allowed, {"app_id": app_id})
         catalog = Catalog(
             {row.name: (row.id, row.version) for row in scripts},
             frozenset(row.name for row in queues),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
-import psycopg
 from psycopg import Connection
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
-from picloud.database import backoff_seconds, fetch, is_outage
-from picloud.errors import UnavailableError
 from picloud.queries import Queries
 from picloud.services.effects import KeyId
 from picloud.services.kv import ABSENT, KvLimits, Stored, Usage
+from picloud.services.reading import Reader
 
 _SQL = Queries("services")
 
@@ -24,8 +22,6 @@ _SQL = Queries("services")
 _USAGE_SECONDS = 5.0
 #: And how far that is: below this share of the quota.
 _FAR = 0.8
-#: How long a read waits for PostgreSQL to come back.
-_OUTAGE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -40,7 +36,7 @@ class PostgresKvStore:
     def __init__(
         self, pool: ConnectionPool[Connection[Any]], limits: KvLimits, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._pool = pool
+        self._reader = Reader(pool, clock)
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
@@ -48,7 +44,7 @@ class PostgresKvStore:
 
     def read(self, key: KeyId) -> Stored:
         """See ``KvStore.read``."""
-        rows = self._ask(_SQL.kv_read, key._asdict())
+        rows = self._reader.ask(_SQL.kv_read, key._asdict())
         return Stored(rows[0].value, rows[0].version, rows[0].expires_at) if rows else ABSENT
 
     def page(
@@ -62,7 +58,7 @@ class PostgresKvStore:
             "after": after or "",
             "limit": limit,
         }
-        rows = self._ask(_SQL.kv_page, parameters)
+        rows = self._reader.ask(_SQL.kv_page, parameters)
         return [(row.key, Stored(row.value, row.version, row.expires_at)) for row in rows]
 
     def usage(self, app_id: int) -> Usage:
@@ -72,28 +68,11 @@ class PostgresKvStore:
             known = self._usage.get(app_id)
         if known and now - known.read_at < _USAGE_SECONDS and self._is_far(known.usage):
             return known.usage
-        (row,) = self._ask(_SQL.kv_usage, {"app_id": app_id})
+        (row,) = self._reader.ask(_SQL.kv_usage, {"app_id": app_id})
         usage = Usage(row.keys, row.bytes)
         with self._lock:
             self._usage[app_id] = _KnownUsage(usage, now)
         return usage
-
-    def _ask(self, statement: LiteralString, parameters: Mapping[str, object]) -> list[Any]:
-        """Ask again while PostgreSQL is away: a restart is not the script's fault.
-
-        Raises:
-            UnavailableError: it stays away.
-        """
-        give_up_at = self._clock() + _OUTAGE_SECONDS
-        for wait in backoff_seconds():
-            try:
-                with self._pool.connection() as connection:
-                    return fetch(connection, statement, parameters)
-            except (psycopg.Error, PoolTimeout) as error:
-                if not is_outage(error) or self._clock() + wait > give_up_at:
-                    raise UnavailableError("PostgreSQL does not answer") from error
-            time.sleep(wait)
-        raise AssertionError("the waits never end")
 
     def _is_far(self, usage: Usage) -> bool:
         return usage.keys < self._limits.max_keys * _FAR and usage.bytes < self._limits.max_bytes * _FAR

@@ -32,10 +32,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
-from picloud.database import fetch
 from picloud.errors import ConfigurationError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
 from picloud.queries import Queries
+from picloud.services.reading import Reader
 
 _SQL = Queries("secrets")
 
@@ -187,7 +187,7 @@ class SecretReader:
     """Reads the secrets of running scripts. Thread-safe; needs the master key when the first secret is read."""
 
     def __init__(self, pool: ConnectionPool[Connection[Any]], master_key: Callable[[], bytes]) -> None:
-        self._pool = pool
+        self._reader = Reader(pool)
         self._vault = Vault(master_key)
 
     def get(self, app_id: int, name: str) -> str:
@@ -201,8 +201,7 @@ class SecretReader:
         # A name that cannot be a secret's is not asked for: it may hold what PostgreSQL refuses.
         if wrong := wrong_secret_name(name):
             raise NotFoundError(f"the app has no secret of this name: {wrong}", code="secret_not_found")
-        with self._pool.connection() as connection:
-            rows = fetch(connection, _SQL.secret_of_run, {"app_id": app_id, "name": name})
+        rows = self._reader.ask(_SQL.secret_of_run, {"app_id": app_id, "name": name})
         if not rows or rows[0].sealed is None:
             app = rows[0].app if rows else "APP"
             raise NotFoundError(
