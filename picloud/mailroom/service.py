@@ -115,7 +115,7 @@ async def _listen(listener: MailListener[Target], bind: Bind) -> Bind:
     except OSError as error:
         hint = "docs/mail.md says how a port below 1024 is taken" if isinstance(error, PermissionError) else None
         # asyncio's own text repeats the address; a name that cannot be resolved has a number below zero.
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
         raise ConfigurationError(f"cannot take mail on {bind}: {reason}", hint=hint) from error
 
 
