@@ -103,19 +103,19 @@ test-rhai: $(STAMPS)/dev ## the script engine: Rust tests, then Python tests
 
 test-unit: install $(STAMPS)/dev ## tests without sockets
 	@echo '==> unit tests'
-	@$(PYTEST) tests/unit
+	@$(PYTEST) --numprocesses 2 tests/unit
 
 test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and Redis
 	@echo '==> integration tests'
-	@$(PYTEST) --numprocesses 2 tests/integration  # each half with servers of its own; they mostly wait for disks
+	@$(PYTEST) --numprocesses 2 tests/integration  # each half with servers of its own, here and below; they mostly wait
 
 test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start them
 	@echo '==> acceptance tests'
-	@$(PYTEST) tests/acceptance
+	@$(PYTEST) --numprocesses 2 --dist loadfile tests/acceptance
 
 test-faults: install $(STAMPS)/dev ## tests that kill, stop and cut things on purpose
 	@echo '==> fault tests'
-	@$(PYTEST) tests/faults
+	@$(PYTEST) --numprocesses 2 tests/faults
 
 bench: install $(STAMPS)/dev ## the benchmarks; each writes its figures into benchmarks/results
 	@ops/machine.sh load-generator
