@@ -104,7 +104,8 @@ def _check_against_the_description(method: str, path: str, result: falcon.testin
 
 
 def _pattern(endpoint: Endpoint) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{\w+:path\}", ".+", re.sub(r"\{\w+(:uuid|:int|:segment)?\}", "[^/]+", endpoint.path)))
+    path = re.sub(r"\{\w+:uuid\}", "[0-9a-f-]{36}", endpoint.path)
+    return re.compile(re.sub(r"\{\w+:path\}", ".+", re.sub(r"\{\w+(:int|:segment)?\}", "[^/]+", path)))
 
 
 @pytest.fixture
