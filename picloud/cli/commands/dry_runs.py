@@ -104,11 +104,8 @@ def _sent(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _mail(mail: Any) -> str:
-    match mail:
-        case {"to": list(to), "subject": subject}:
-            return f"mail to {', '.join(map(str, cast('list[object]', to)))}  {subject}"
-        case _:
-            return f"mail {_short(mail)}"
+    to = cast("list[str]", mail["to"])
+    return f"mail to {', '.join(to)}  {mail['subject']}"
 
 
 def _fired(report: dict[str, Any]) -> Iterator[str]:

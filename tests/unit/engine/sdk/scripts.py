@@ -46,6 +46,6 @@ def value(source: str) -> Any:
 
 
 def failure(source: str, **limits: int) -> RunFailure:
-    result = run(source, **limits)
+    result = run(source, None, **limits)
     assert result.failure is not None, f"{source}: {result.data!r}"
     return result.failure
