@@ -5,6 +5,7 @@
 * ``deploy``: all of it at once, from a manifest; ``plan``: what that would change
 * ``kv``: keys of apps; ``emit``: sources of triggers fired by hand
 * ``executions``, ``logs``, ``waiting``, ``dead_letters``: what ran, what it said, what will run, what died
+* ``resolutions``, ``dry_runs``: what is done about what died, and what would happen
 * ``system``: queues, workers, the books
 * ``records``, ``pages``: how rows become structs, and lists become pages
 
