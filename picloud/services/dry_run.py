@@ -11,7 +11,7 @@ Calls to the outside are made at once, so they cannot be taken back: those that 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,7 +19,9 @@ from picloud.errors import PiCloudError
 from picloud.services.desk import Desk, RunOf, RunServices
 from picloud.services.effects import NO_EFFECTS, Effects, KeyId, KvWrite, Sent
 from picloud.services.kv import Stored
-from picloud.services.outbound import OutboundRequest, OutboundResponse
+
+if TYPE_CHECKING:
+    from picloud.services.outbound import OutboundRequest, OutboundResponse
 
 #: The source of the rows.
 DRY_RUN = "dry_run"

@@ -130,6 +130,16 @@ def test_a_dry_run_tells_everything_and_commits_nothing(cluster: Cluster, api: h
     assert cluster.rows("select distinct status from executions where source = 'dry_run'") == [("completed",)]
     cluster.assert_books_balance()
 
+    # The traces would have shown it: a replay leaves some everywhere.
+    cluster.execute("update triggers set is_enabled = false")
+    replayed = api.post(f"/dead-letters/{letter}/replay").json()["execution_id"]
+    cluster.wait_until(lambda: cluster.status(replayed) == "completed", 20, "the replay ends")
+    assert cluster.rows("select key from kv_entries order by key") == [("count",), ("new",)]
+    assert {row[0] for row in cluster.rows("select source from executions union all select source from outbox")} >= {
+        "queue",
+        "send_email",
+    }
+
 
 def test_the_version_that_failed_can_be_tried_beside_the_current_one(cluster: Cluster, api: httpx2.Client) -> None:
     script = cluster.script('throw "old"')
