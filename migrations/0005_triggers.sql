@@ -214,7 +214,9 @@ begin
 
     with sent as (
         select s.*, substring(p_data from s.first_byte for s.message_bytes) as message,
-               o.root_execution_id as root, (coalesce(o.trigger_depth + 1, 0))::smallint as depth
+               o.root_execution_id as root,
+               -- Sending a mail is no hop: it runs no script.
+               (coalesce(o.trigger_depth + case when s.kind = 'send_email' then 0 else 1 end, 0))::smallint as depth
         from unnest(p_sent) with ordinality s
         left join lateral (select root_execution_id, trigger_depth from outbox o where o.id = s.cause limit 1) o on true
     ), rows as (

@@ -46,8 +46,7 @@ class Postman:
         if not self._settings.smtp_url:
             return RunFailure("mail_not_configured", "PICLOUD_SMTP_URL is not set for this worker")
         try:
-            # The depth is that of the run that wrote it: sending is no hop.
-            hops = sign_hops(self._master_key(), row.root_execution_id, max(0, row.trigger_depth - 1))
+            hops = sign_hops(self._master_key(), row.root_execution_id, row.trigger_depth)
             self._transport.send(OutgoingMail.from_json(mail), str(row.id), hops)
         except (MailRefusedError, InvalidMailError) as error:
             return RunFailure("mail_refused", error.message, retryable=False)

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from picloud.local.master_key import read_master_key
+from picloud.mail.bind import parse_bind
 from picloud.outbox.run_rows import read_sources
 from picloud.services.catalog import Catalogs
 from picloud.services.desk import Desk, RunOf
@@ -97,6 +98,8 @@ def own_places(settings: Settings) -> OwnPlaces:
     endpoints = [(settings.bind_host, settings.bind_port)]
     public = urlsplit(settings.base_url)
     endpoints.append((public.hostname or "", public.port or (443 if public.scheme == "https" else 80)))
+    if settings.smtp_bind and (mail := parse_bind(settings.smtp_bind)).path is None:
+        endpoints.append((mail.host, mail.port))
     return OwnPlaces(tuple(host for host in hosts if host and not host.startswith("/")), tuple(endpoints))
 
 
