@@ -106,6 +106,7 @@ test-unit: install $(STAMPS)/dev ## tests without sockets
 	@$(PYTEST) --numprocesses 2 tests/unit
 
 test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and Redis
+	@ops/machine.sh model-checker
 	@echo '==> integration tests'
 	@$(PYTEST) --numprocesses 2 tests/integration  # each half with servers of its own, here and below; they mostly wait
 

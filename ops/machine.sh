@@ -7,6 +7,7 @@
 #   machine.sh libpython VENV      makes sure that Rust tests can be linked against this Python
 #   machine.sh redis VENV          makes sure that a Redis binary can be found
 #   machine.sh load-generator      makes sure that the benchmarks have wrk
+#   machine.sh model-checker       brings spin for the tests of docs/model where it can; they are skipped without
 #
 # Progress and problems go to stderr; stdout is for make.
 set -euo pipefail
@@ -111,6 +112,11 @@ find_load_generator() {
     command -v wrk >/dev/null || debian_packages "the benchmarks send their requests with wrk" wrk
 }
 
+find_model_checker() {
+    command -v spin >/dev/null || (debian_packages "the model of the protocol is checked with spin" spin) ||
+        say "without it the tests of docs/model are skipped"
+}
+
 find_redis() {
     local venv=$1
     if [[ -n ${PICLOUD_REDIS_URL:-} ]] || command -v redis-server >/dev/null ||
@@ -131,5 +137,6 @@ rust-linters) find_rust_linters "$2" ;;
 libpython) find_libpython "$2" ;;
 redis) find_redis "$2" ;;
 load-generator) find_load_generator ;;
-*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | libpython VENV | redis VENV | load-generator" ;;
+model-checker) find_model_checker ;;
+*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | libpython VENV | redis VENV | load-generator | model-checker" ;;
 esac
