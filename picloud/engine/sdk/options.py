@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from picloud.engine.sdk.errors import ArgumentError
@@ -18,7 +19,7 @@ def read_options(given: Mapping[str, Any], shape: type[T]) -> T:
     Raises:
         ArgumentError: one is unknown (nobody notices a misspelt option otherwise), missing or of another type.
     """
-    known = get_type_hints(shape)
+    known = _members(shape)
     for name, value in given.items():
         if name not in known:
             raise ArgumentError(f"there is no option `{name}`; there are {', '.join(known)}")
@@ -29,6 +30,12 @@ def read_options(given: Mapping[str, Any], shape: type[T]) -> T:
         if name in required and name not in given:
             raise ArgumentError(f"the option `{name}` is missing")
     return cast("T", dict(given))
+
+
+@cache
+def _members(shape: type[Any]) -> dict[str, Any]:
+    """Evaluated once: that takes longer than a small script."""
+    return get_type_hints(shape)
 
 
 def _fits(value: object, annotation: Any) -> bool:
