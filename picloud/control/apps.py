@@ -24,7 +24,11 @@ _MAX_DOMAIN_LENGTH = 253
 
 
 class App(msgspec.Struct, frozen=True):
-    """An app with how much it holds."""
+    """An app with how much it holds.
+
+    Attributes:
+        http_allowed: private addresses its scripts may call.
+    """
 
     id: int
     name: str
@@ -36,6 +40,7 @@ class App(msgspec.Struct, frozen=True):
     routes: int
     triggers: int
     domains: list[str]
+    http_allowed: list[str]
 
 
 class AppRow(msgspec.Struct, frozen=True):

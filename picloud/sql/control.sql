@@ -9,7 +9,7 @@ select a.id, a.name, a.revision, a.paused_at is not null as paused, a.paused_at,
        (select count(*) from scripts s where s.app_id = a.id and s.deleted_at is null) as scripts,
        (select count(*) from routes r where r.app_id = a.id) as routes,
        (select count(*) from triggers t where t.app_id = a.id) as triggers,
-       array(select d.domain from domains d where d.app_id = a.id order by d.domain) as domains
+       array(select d.domain from domains d where d.app_id = a.id order by d.domain) as domains, a.http_allowed
 from apps a
 where (%(name)s::text is null or a.name = %(name)s)
   and (%(after)s::text is null or a.name > %(after)s)
@@ -36,6 +36,13 @@ lock table outbox in row exclusive mode
 
 -- name: raise_revision
 update apps set revision = revision + 1 where id = %(app_id)s returning revision
+
+-- name: http_allowed
+-- The private addresses its scripts may call.
+select http_allowed from apps where id = %(app_id)s
+
+-- name: set_http_allowed
+update apps set http_allowed = %(entries)s where id = %(app_id)s returning id
 
 -- name: pause_app
 update apps set paused_at = coalesce(paused_at, now()) where name = %(name)s returning id

@@ -58,11 +58,35 @@ def show_app(client: Client, *, app: str, as_json: bool) -> None:
             ("routes", found["routes"]),
             ("triggers", found["triggers"]),
             ("domains", "\n".join(found["domains"])),
+            ("may call", "\n".join(found["http_allowed"])),
             ("revision", found["revision"]),
             ("created", local_clock(found["created_at"])),
             ("answers at", f"{client.url}/@{found['name']}/"),
         )
     )
+
+
+@example("picloud apps network shop", "picloud apps network shop --allow 192.168.1.50 --allow '*.lan'")
+@apps.command("network")
+@click.argument("app")
+@click.option("--allow", multiple=True, metavar="ENTRY", help="Add to the list; again for more.")
+@click.option("--forbid", multiple=True, metavar="ENTRY", help="Take from the list; again for more.")
+@json_option
+@connected
+def show_network(client: Client, *, app: str, allow: tuple[str, ...], forbid: tuple[str, ...], as_json: bool) -> None:
+    """Show or change which private addresses scripts of an app may call.
+
+    An ENTRY is an address (192.168.1.50), a network (192.168.1.0/24), a name (nas.lan) or all names below one (*.lan).
+    Public addresses need none. A change holds for runs that begin after it; only an instance admin may make one.
+    """
+    path = api_path("apps", app, "http-allowed")
+    is_change = bool(allow or forbid)
+    found = client.patch(path, {"allow": allow, "forbid": forbid}) if is_change else client.get(path)
+    if as_json:
+        print_json(found)
+    else:
+        entries = [{"entry": entry} for entry in found["allowed"]]
+        print_rows(entries, (Column("MAY CALL", "entry"),), as_json=False, empty=f"{app} may call no private address")
 
 
 @example("picloud apps create shop")

@@ -63,6 +63,13 @@ def parse_allowed(entries: Iterable[str]) -> tuple[IPNetwork | str, ...]:
     return tuple(_parse_entry(entry.strip()) for entry in entries)
 
 
+def entry_text(entry: IPNetwork | str) -> str:
+    """The one spelling of an entry: an address without the length of its prefix."""
+    if isinstance(entry, str):
+        return entry
+    return str(entry.network_address if entry.prefixlen == entry.max_prefixlen else entry)
+
+
 def _parse_entry(entry: str) -> IPNetwork | str:
     try:
         network = ip_network(entry)
@@ -71,7 +78,9 @@ def _parse_entry(entry: str) -> IPNetwork | str:
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         raise InvalidInputError(f"{entry!r} stands for IPv4 addresses: write them as IPv4")
     kind = kind_of(network.network_address)
-    if kind.reach == "never" and kind == kind_of(network.broadcast_address):
+    # The last address of a network names no interface, even where the first one does.
+    has_zone = isinstance(network, IPv6Network) and network.network_address.scope_id is not None
+    if kind.reach == "never" and (has_zone or kind == kind_of(network.broadcast_address)):
         raise InvalidInputError(f"{entry!r} cannot be allowed: it is {kind.what}, and no app ever reaches one")
     return network
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -103,3 +105,9 @@ def test_a_body_nested_too_deeply_is_refused() -> None:
 
     with pytest.raises(InvalidInputError, match="not JSON"):
         decode_body(b'{"args": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Invocation)
+
+
+def test_a_web_process_starts_without_the_library_that_scripts_call_others_with() -> None:
+    # It is loaded when an admin changes what an app may call; until then it would only take memory
+    program = "import sys, picloud_web.composition, picloud_web.api; sys.exit('httpx2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

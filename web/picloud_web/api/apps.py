@@ -1,10 +1,14 @@
-"""Apps and their domains."""
+"""Apps, their domains, and the private addresses their scripts may call."""
 
-from picloud.control import apps
+from typing import Annotated
+
+import msgspec
+
+from picloud.control import apps, http_allowed
 from picloud.control.apps import App, Domain, RemovedApp
 from picloud.control.pages import Page
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Input, Name, Paging
+from picloud_web.api.inputs import Input, Name, Paging, Text
 
 api = Endpoints("apps")
 
@@ -19,6 +23,22 @@ class NewDomain(Input, frozen=True):
     """A host name to be mapped to an app."""
 
     domain: Name
+
+
+Entries = Annotated[list[Text], msgspec.Meta(max_length=http_allowed.MOST_ENTRIES)]
+
+
+class Allowed(Input, frozen=True):
+    """Private addresses: `192.168.1.50`, `192.168.1.0/24`, `nas.lan`, `*.lan`."""
+
+    allowed: Entries
+
+
+class AllowedChange(Input, frozen=True):
+    """What to add to a list of private addresses, and what to take from it."""
+
+    allow: Entries = msgspec.field(default_factory=list[str])
+    forbid: Entries = msgspec.field(default_factory=list[str])
 
 
 @api.get("/apps")
@@ -89,6 +109,38 @@ async def remove_domain(call: Call) -> None:
     """Take a domain away from an app."""
     async with call.transaction() as connection:
         await apps.remove_domain(connection, call.app, call.path["domain"])
+
+
+@api.get("/apps/{app}/http-allowed")
+async def show_allowed(call: Call) -> Allowed:
+    """The private addresses that scripts of an app may call."""
+    async with call.reading() as connection:
+        return Allowed(allowed=await http_allowed.read_allowed(connection, call.app))
+
+
+@api.put("/apps/{app}/http-allowed")
+async def replace_allowed(call: Call, body: Allowed) -> Allowed:
+    """Say which private addresses scripts of an app may call. Only for instance admins.
+
+    It holds for runs that begin from now on. Loopback, link-local and metadata addresses, and the hosts of PiCloud
+    itself, are refused whatever the list says.
+    """
+    async with call.transaction() as connection:
+        entries = await http_allowed.replace_allowed(connection, call.principal, call.app, body.allowed)
+    return Allowed(allowed=entries)
+
+
+@api.patch("/apps/{app}/http-allowed")
+async def change_allowed(call: Call, body: AllowedChange) -> Allowed:
+    """Add to the list and take from it. What is to be forbidden and is not on it is answered 404.
+
+    Only for instance admins.
+    """
+    async with call.transaction() as connection:
+        entries = await http_allowed.change_allowed(
+            connection, call.principal, call.app, allow=body.allow, forbid=body.forbid
+        )
+    return Allowed(allowed=entries)
 
 
 ENDPOINTS = api.collected()

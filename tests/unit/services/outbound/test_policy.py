@@ -8,6 +8,7 @@ import pytest
 
 from picloud.errors import InvalidInputError
 from picloud.services.outbound import AddressPolicy, parse_allowed
+from picloud.services.outbound.policy import entry_text
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,30 @@ def test_what_is_no_entry_is_refused(entry: str) -> None:
     assert repr(entry) in caught.value.message
 
 
-@pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "169.254.0.0/16", "::1", "fe80::/10", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "127.0.0.1", "127.0.0.0/8", "169.254.0.0/16", "::1", "fe80::/10", "::ffff:10.0.0.1",
+        "fe80::1%eth0", "fe80::%eth0/64", "fd00::1%eth0",
+    ],
+)  # fmt: skip
 def test_an_entry_without_effect_is_refused(entry: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_allowed([entry])
+
+
+@pytest.mark.parametrize(
+    ("spelt", "text"),
+    [
+        ("192.168.1.50/32", "192.168.1.50"),
+        ("192.168.1.0/255.255.255.0", "192.168.1.0/24"),
+        ("FD12:0::1/128", "fd12::1"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("NAS.lan.", "nas.lan"),
+        ("*.LAN", "*.lan"),
+    ],
+)
+def test_an_entry_has_one_spelling(spelt: str, text: str) -> None:
+    (entry,) = parse_allowed([spelt])
+    assert entry_text(entry) == text
+    assert parse_allowed([text]) == (entry,)
