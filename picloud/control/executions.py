@@ -118,13 +118,13 @@ async def require(connection: Connection, execution_id: UUID, *, app_id: int | N
 async def read_tree(
     connection: Connection, execution_id: UUID, *, limit: int, after: str | None, app_id: int | None = None
 ) -> Page[TreeNode]:
-    """Everything that goes back to the same first cause as ``execution_id``, oldest first.
+    """Everything that goes back to the same first cause as ``execution_id``, oldest first; of one app, if one is given.
 
     Raises:
         NotFoundError: there is no such execution.
     """
     own = await require(connection, execution_id, app_id=app_id)
-    root = {"root": own.root_execution_id, "after": id_cursor(after), "limit": limit + 1}
+    root = {"root": own.root_execution_id, "app_id": app_id, "after": id_cursor(after), "limit": limit + 1}
     ids = [row.id for row in await fetch_rows(connection, _SQL.tree, root)]
     rows = await _read(connection, Filters(), ids=ids, limit=limit + 1)
     nodes = [TreeNode(**_summary(row), depth=row.trigger_depth) for row in reversed(rows)]

@@ -45,13 +45,14 @@ order by x.id desc
 limit %(limit)s
 
 -- name: tree
--- executions tree: what goes back to the same first cause as one execution, oldest first.
+-- executions tree: what goes back to the same first cause as one execution, oldest first. A chain that leaves by HTTP may
+-- come back to another app; asked below one app, the answer is about that app only.
 select id from (
-    select id, root_execution_id from outbox
+    select id, root_execution_id, app_id from outbox
     union all
-    select id, root_execution_id from executions
+    select id, root_execution_id, app_id from executions
 ) x
-where root_execution_id = %(root)s and (%(after)s::uuid is null or id > %(after)s)
+where root_execution_id = %(root)s and (%(app_id)s::int is null or app_id = %(app_id)s) and (%(after)s::uuid is null or id > %(after)s)
 order by id
 limit %(limit)s
 

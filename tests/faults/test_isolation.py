@@ -20,6 +20,7 @@ from picloud.control.secrets import set_secret
 from picloud.local.master_key import ensure_master_key
 from picloud.retries import RetryPolicy
 from picloud.services.vault import Vault
+from tests.belongings import belongings
 from tests.faults.cluster import Cluster
 from tests.seeds import SeededApp, create_app, create_script
 
@@ -118,14 +119,6 @@ class Apps:
             self.library = create_script(connection, self.theirs, "library", f'fn value() {{ "{WORD}" }}')
             self.owner = create_script(connection, self.theirs, "owner", OWNER)
             self.fired = create_script(connection, self.theirs, "fired", 'kv::collection("fired").increment("n")')
-        self.tables = [
-            row[0]
-            for row in cluster.rows(
-                "select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid"
-                " where a.attname = 'app_id' and c.relkind in ('r', 'p') and not c.relispartition"
-                " and c.relnamespace = 'public'::regnamespace order by 1"
-            )
-        ]
 
     def run(self, app: SeededApp, runs: Sequence[tuple[int, object]]) -> list[Any]:
         """What runs of scripts with arguments returned; None: it failed."""
@@ -182,16 +175,8 @@ class Apps:
                 )
 
     def everything_of(self, app: SeededApp) -> dict[str, list[str]]:
-        """Every row that belongs to an app, in whatever table."""
-        found = {
-            table: sorted(repr(row) for row in self._rows(f"select * from {table} where app_id = %s", app.id))
-            for table in self.tables
-        }
-        found["apps"] = [repr(row) for row in self._rows("select * from apps where id = %s", app.id)]
-        return found
-
-    def _rows(self, query: Any, *parameters: object) -> list[tuple[Any, ...]]:
-        return self.cluster.rows(query, *parameters)
+        with self.cluster.connection() as connection:
+            return belongings(connection, app.id)
 
 
 @pytest.fixture
