@@ -24,13 +24,16 @@ class Answer:
         return json.loads(self.body)
 
 
-def post(url: str, body: bytes = b"{}", *, within_seconds: float = 30.0) -> Answer:
+def post(
+    url: str, body: bytes = b"{}", *, within_seconds: float = 30.0, headers: Mapping[str, str] | None = None
+) -> Answer:
     """POST; an HTTP error is an answer too.
 
     Raises:
         OSError: the connection broke.
     """
-    request = urllib.request.Request(url, data=body, method="POST", headers={"content-type": "application/json"})
+    sent = {"content-type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data=body, method="POST", headers=sent)
     try:
         with urllib.request.urlopen(request, timeout=within_seconds) as response:
             return Answer(response.status, dict(response.headers), response.read())

@@ -97,7 +97,7 @@ class Cluster:
 
     def web(self, failpoint: str = "", **settings: str) -> tuple[Process, str]:
         """A web process and the URL under which it answers."""
-        bind = f"127.0.0.1:{_free_port()}"
+        bind = settings.pop("PICLOUD_BIND", f"127.0.0.1:{_free_port()}")
         process = self._start("web", [PICLOUD, "web"], failpoint, {"PICLOUD_BIND": bind} | settings)
         url = f"http://{bind}"
         self.wait_until(lambda: answers(f"{url}/healthz"), _START_SECONDS, "web answers")
