@@ -17,7 +17,7 @@ from picloud.local.master_key import read_master_key
 from picloud.mail.bind import parse_bind
 from picloud.outbox.run_rows import read_sources
 from picloud.services.catalog import Catalogs
-from picloud.services.desk import Desk, RunOf
+from picloud.services.desk import CatalogSource, Desk, RunOf
 from picloud.services.hops import sign_hops
 from picloud.services.kv import KvLimits
 from picloud.services.outbound import (
@@ -65,14 +65,21 @@ def _source(pool: Pool, version: tuple[int, int]) -> str:
 class Caller:
     """Makes the HTTP calls of scripts, under what the app may reach."""
 
-    def __init__(self, settings: Settings, catalogs: Catalogs, master_key: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogs: CatalogSource,
+        master_key: Callable[[], bytes],
+        make_client: Callable[[], OutboundClient] = OutboundClient,
+    ) -> None:
         self._own = own_places(settings)
         self._catalogs = catalogs
         self._master_key = master_key
+        self._make_client = make_client
 
     @cached_property
     def _client(self) -> OutboundClient:
-        return OutboundClient()  # made when the first script calls: it loads certificates
+        return self._make_client()  # when the first script calls: it loads certificates
 
     def call(self, run: RunOf, ordinal: int, request: OutboundRequest) -> OutboundResponse:
         """See ``Desk.call``."""
