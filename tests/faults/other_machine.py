@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -54,6 +55,8 @@ def other_machine() -> Iterator[OtherMachine]:
     """Start it; a machine that lets nobody make network namespaces skips the test."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a network namespace")
+    if missing := [tool for tool in ("unshare", "nsenter", "ip") if shutil.which(tool) is None]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
     # 198.18.0.0/15 is kept for measuring networks (RFC 2544): private to scripts, and in nobody's way.
     network = f"198.18.{secrets.randbelow(256)}.{secrets.randbelow(64) * 4}"
     ours, theirs = (f"{network.rpartition('.')[0]}.{int(network.rpartition('.')[2]) + host}" for host in (1, 2))
