@@ -32,6 +32,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         attempts: runs so far; 0: it has not run yet.
         available_at: not before.
         lease_until: published: when the relay looks again; running: the hard deadline.
+        parent_execution_id: of the run whose effect it is; null: no run's.
     """
 
     id: UUID
@@ -55,6 +56,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     started_at: dt.datetime | None
     lease_until: dt.datetime | None
     root_execution_id: UUID
+    parent_execution_id: UUID | None
     trigger_depth: int
     payload_bytes: int
 

@@ -128,7 +128,7 @@ select o.id, apps.name as app, scripts.name as script, o.script_version as versi
        case o.state when 0 then 'pending' when 1 then 'published' when 2 then 'running' else 'held' end as state,
        o.state = 0 and o.available_at <= now() as due, o.attempt as attempts, o.max_attempts, o.is_sync, o.order_key,
        o.crashes, o.lost, o.worker_id, o.available_at, o.accepted_at as created_at, o.begun_at as started_at, o.lease_until,
-       o.root_execution_id, o.trigger_depth, o.payload_bytes
+       o.root_execution_id, o.parent_execution_id, o.trigger_depth, o.payload_bytes
 from outbox o
 left join apps on apps.id = o.app_id
 left join scripts on scripts.id = o.script_id

@@ -238,10 +238,15 @@ def test_the_outbox_shows_what_waits_with_its_event(api: Api, seeds: Seeds) -> N
     script = seeds.script(app)
     due = seeds.waiting(app, script)
     later = seeds.waiting(app, script, due_in_seconds=60, attempt=1, source="http", event=b'{"path":"/"}', body=b"text")
+    caused = seeds.waiting(app, script, source="kv", root=due, parent=due, depth=1)
+    shown = api.get(f"/outbox/{caused}")
+    assert (shown["root_execution_id"], shown["parent_execution_id"], shown["trigger_depth"]) == (str(due), str(due), 1)
+    assert api.get(f"/outbox/{due}")["parent_execution_id"] is None
     items = api.get("/outbox")["items"]
     assert [(each["id"], each["state"], each["due"], each["attempts"]) for each in items] == [
         (str(due), "pending", True, 0),
         (str(later), "pending", False, 1),
+        (str(caused), "pending", True, 0),
     ]
     assert api.get(f"/outbox/{later}")["event"] == {"path": "/", "body": "text"}
     assert api.get(f"/apps/shop/outbox/{due}")["event"] == {"args": 1}

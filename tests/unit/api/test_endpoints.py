@@ -13,8 +13,9 @@ import pytest
 from picloud.errors import InvalidInputError
 from picloud_web.api import all_endpoints
 from picloud_web.api.executions import ExecutionFilters
-from picloud_web.api.inputs import Paging, decode_body, read_query
+from picloud_web.api.inputs import Paging, decode_body, read_headers, read_query
 from picloud_web.api.keys import NewKey
+from picloud_web.api.kv import Conditions
 from picloud_web.api.openapi import document
 from picloud_web.api.scripts import NewVersion
 
@@ -43,6 +44,24 @@ def test_operations_have_unique_names_a_summary_and_their_placeholders_as_parame
             declared = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
             assert declared == set(re.findall(r"\{(\w+)\}", path)), path
     assert len(names) == len(set(names)) == len(all_endpoints())
+
+
+def test_headers_that_mean_something_are_described() -> None:
+    entry = document()["paths"]["/api/v1/apps/{app}/kv/{collection}/{key}"]
+    named = {
+        method: [each["name"] for each in operation["parameters"] if each["in"] == "header"]
+        for method, operation in entry.items()
+    }
+    assert named == {"get": [], "put": ["If-Match", "If-None-Match"], "delete": ["If-Match", "If-None-Match"]}
+    assert not any(each["required"] for each in entry["put"]["parameters"] if each["in"] == "header")
+
+
+def test_only_the_headers_an_endpoint_knows_are_read() -> None:
+    sent = {"if-match": '"7"', "cookie": "x", "authorization": "y"}
+    assert read_headers(sent, Conditions) == Conditions(if_match='"7"')
+    assert read_headers({}, Conditions) == Conditions()
+    with pytest.raises(InvalidInputError, match="If-Match"):
+        read_headers({"if-match": "x" * 5_000}, Conditions)
 
 
 def test_every_schema_says_what_it_is_for() -> None:

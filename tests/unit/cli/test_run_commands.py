@@ -325,6 +325,25 @@ def test_a_row_is_cancelled_or_has_ended(picloud: CommandLine, server: FakeServe
     assert picloud("outbox", "cancel", ID).exit_code == 6
 
 
+def test_a_row_is_shown_with_what_caused_it(picloud: CommandLine, server: FakeServer) -> None:
+    parent = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2c"
+    now = "2030-01-31T12:00:00Z"
+    row: dict[str, Any] = {
+        "id": ID, "app": "shop", "script": "pack", "version": None, "source": "kv", "trigger": "on-order",
+        "principal": "ada", "state": "pending", "due": True, "attempts": 0, "max_attempts": 3, "is_sync": False,
+        "order_key": None, "crashes": 0, "lost": 0, "worker_id": None, "available_at": now, "created_at": now,
+        "started_at": None, "lease_until": None, "root_execution_id": parent, "parent_execution_id": parent,
+        "trigger_depth": 1, "payload_bytes": 2, "event": {},
+    }  # fmt: skip
+    server.on("GET", f"/outbox/{ID}", row)
+    shown = [line.split() for line in picloud("outbox", "show", ID).stdout.splitlines()]
+    assert ["root", parent] in shown
+    assert ["caused", "by", parent] in shown
+    server.on("GET", f"/outbox/{ID}", {**row, "root_execution_id": ID, "parent_execution_id": None, "trigger_depth": 0})
+    shown = [line.split() for line in picloud("outbox", "show", ID).stdout.splitlines()]
+    assert {words[0] for words in shown if words} & {"root", "caused", "depth"} == set()
+
+
 # dead letters
 
 

@@ -6,7 +6,7 @@ An endpoint is a function whose annotations say all there is to say::
     async def pause(call: Call) -> App:
         \"\"\"Stop an app.\"\"\"
 
-``query`` and ``body`` are further parameters, of msgspec types. From them come the checks
+``query``, ``headers`` and ``body`` are further parameters, of msgspec types. From them come the checks
 of a request, the answer's encoding and the OpenAPI document (``picloud_web.api.openapi``).
 
 ``picloud_web.api.serving`` is how calls reach it.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +46,6 @@ class Call:
     Attributes:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
-        request_headers: of the call, their names in lower case.
         headers: sent with the answer.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
     """
@@ -55,7 +54,6 @@ class Call:
     principal: Principal
     path: dict[str, Any]
     status: int
-    request_headers: Mapping[str, str] = field(default_factory=dict[str, str])
     headers: dict[str, str] = field(default_factory=dict[str, str])
     execution_id: UUID | None = None
 
@@ -99,6 +97,7 @@ class Endpoint:
     Attributes:
         statuses: what it answers when all goes well; the first one unless the handler says otherwise.
         query: type of the query parameters; None: there are none.
+        headers: type of the request headers that mean something here; None: there are none.
         body: type of the JSON body; ``msgspec.Raw``: any JSON value, as bytes; None: there is none.
         returns: type of the answer; None: it is empty.
     """
@@ -110,6 +109,7 @@ class Endpoint:
     statuses: tuple[int, ...]
     max_body_bytes: int
     query: Any
+    headers: Any
     body: Any
     returns: Any
 
@@ -172,6 +172,7 @@ class Endpoints:
                         statuses=statuses,
                         max_body_bytes=max_body_bytes,
                         query=hints.get("query"),
+                        headers=hints.get("headers"),
                         body=hints.get("body"),
                         returns=None if returns is type(None) else returns,
                     )

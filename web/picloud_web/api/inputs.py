@@ -103,6 +103,16 @@ def read_query(parameters: Mapping[str, str | list[str]], into: Any) -> Any:
         raise InvalidInputError(_where_and_what(error, "the query")) from None
 
 
+def read_headers(headers: Mapping[str, str], into: Any) -> Any:
+    """Those of the headers that ``into`` knows; their names are in lower case.
+
+    Raises:
+        InvalidInputError: names the header.
+    """
+    names = (field.encode_name for field in msgspec.structs.fields(into))
+    return read_query({name: headers[name.lower()] for name in names if name.lower() in headers}, into)
+
+
 def decode_body(data: bytes | None, into: Any) -> Any:
     """A JSON body as ``into``. Raises: InvalidInputError, naming the place."""
     if into is msgspec.Raw:

@@ -39,6 +39,17 @@ class Lifetime(Input, frozen=True):
     ttl_seconds: Annotated[float, msgspec.Meta(ge=0.001, le=_HUNDRED_YEARS_SECONDS)] | None = None
 
 
+class Conditions(Input, frozen=True):
+    """What must be there for a change to be made (RFC 9110, section 13.1)."""
+
+    if_match: Annotated[Text, msgspec.Meta(description="The version it must have, as `ETag` gives it.")] | None = (
+        msgspec.field(default=None, name="If-Match")
+    )
+    if_none_match: Annotated[Text, msgspec.Meta(description="`*`: only where nothing is.")] | None = msgspec.field(
+        default=None, name="If-None-Match"
+    )
+
+
 @api.get("/apps/{app}/kv")
 async def list_collections(call: Call, query: Paging) -> Page[Collection]:
     """The collections of an app, by name, with how much they hold."""
@@ -71,7 +82,7 @@ async def show_entry(call: Call) -> Any:
 
 
 @api.put("/apps/{app}/kv/{collection:segment}/{key:path}", statuses=(200, 201), max_body_bytes=_MAX_VALUE_BYTES)
-async def put_entry(call: Call, query: Lifetime, body: msgspec.Raw) -> Written:
+async def put_entry(call: Call, query: Lifetime, headers: Conditions, body: msgspec.Raw) -> Written:
     """Leave a JSON value under a key, and fire the triggers of that.
 
     `If-Match: "version"` writes only over that version, `If-None-Match: *` only where nothing is; else 412.
@@ -87,7 +98,7 @@ async def put_entry(call: Call, query: Lifetime, body: msgspec.Raw) -> Written:
             bytes(body),
             KvLimits(settings.kv_max_keys, settings.kv_max_bytes, settings.kv_max_value_bytes),
             ttl_ms=ttl_ms,
-            if_version=_wanted_version(call),
+            if_version=_wanted_version(headers),
         )
     if written.fired:
         await call.wake_relay()
@@ -97,24 +108,23 @@ async def put_entry(call: Call, query: Lifetime, body: msgspec.Raw) -> Written:
 
 
 @api.delete("/apps/{app}/kv/{collection:segment}/{key:path}")
-async def remove_entry(call: Call) -> None:
+async def remove_entry(call: Call, headers: Conditions) -> None:
     """Remove a key, and fire the triggers of that. `If-Match: "version"` removes only that version."""
     async with call.transaction() as connection:
         fired = await kv.delete_entry(
-            connection, call.app, call.path["collection"], call.path["key"], if_version=_wanted_version(call)
+            connection, call.app, call.path["collection"], call.path["key"], if_version=_wanted_version(headers)
         )
     if fired:
         await call.wake_relay()
 
 
-def _wanted_version(call: Call) -> int | None:
-    """The version that must be there, by the conditional headers (RFC 9110, section 13.1).
+def _wanted_version(headers: Conditions) -> int | None:
+    """The version that must be there.
 
     Raises:
         InvalidInputError: they say something that makes no sense here.
     """
-    if_match = call.request_headers.get("if-match")
-    if_none_match = call.request_headers.get("if-none-match")
+    if_match, if_none_match = headers.if_match, headers.if_none_match
     if if_match is not None and if_none_match is not None:
         raise InvalidInputError("If-Match and If-None-Match exclude each other")
     if if_none_match is not None:

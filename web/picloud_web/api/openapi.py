@@ -87,7 +87,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": _operation_id(endpoint),
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
-        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
+        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)],
         "responses": _responses(endpoint),
     }
     if endpoint.description:
@@ -119,16 +119,24 @@ def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    if endpoint.query is None:
+    return _parameters(endpoint.query, "query")
+
+
+def _header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    return _parameters(endpoint.headers, "header")
+
+
+def _parameters(declared: Any, place: str) -> list[dict[str, Any]]:
+    if declared is None:
         return []
     return [
         {
             "name": field.encode_name,
-            "in": "query",
+            "in": place,
             "required": field.required,
             "schema": _schema(_without_none(field.type)),
         }
-        for field in msgspec.structs.fields(endpoint.query)
+        for field in msgspec.structs.fields(declared)
     ]
 
 

@@ -31,7 +31,7 @@ from picloud.errors import (
 )
 from picloud_web import problems
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
-from picloud_web.api.inputs import decode_body, read_query
+from picloud_web.api.inputs import decode_body, read_headers, read_query
 from picloud_web.bodies import read_body
 from picloud_web.services import Services
 
@@ -87,7 +87,7 @@ class _Responder:
         _refuse_foreign_pages(request)
         try:
             principal = await _authorize(self._services, request)
-            call = Call(self._services, principal, path, endpoint.statuses[0], request.headers)
+            call = Call(self._services, principal, path, endpoint.statuses[0])
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
@@ -221,6 +221,8 @@ async def _inputs(endpoint: Endpoint, request: falcon.asgi.Request) -> dict[str,
         inputs["query"] = read_query(request.params, endpoint.query)
     elif request.params:
         raise InvalidInputError(f"{next(iter(request.params))}: there is no such query parameter here")
+    if endpoint.headers is not None:
+        inputs["headers"] = read_headers(request.headers_lower, endpoint.headers)
     if endpoint.body is not None:
         content_type = (request.content_type or "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json":
