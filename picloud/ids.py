@@ -18,8 +18,11 @@ _MS_PER_DAY = 86_400_000
 
 def new_id() -> uuid.UUID:
     """A UUIDv7 of this moment; ids made in one millisecond are in no order."""
-    milliseconds = time.time_ns() // 1_000_000
-    random_bits = int.from_bytes(os.urandom(10), "big")
+    return id_of(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"))
+
+
+def id_of(milliseconds: int, random_bits: int) -> uuid.UUID:
+    """The UUIDv7 of an instant, in Unix milliseconds, and 80 random bits."""
     value = (
         milliseconds << 80 | 0x7 << 76 | (random_bits >> 62 & 0xFFF) << 64 | 0b10 << 62 | random_bits & (1 << 62) - 1
     )

@@ -6,6 +6,7 @@ one run reaches a function as its first parameter, a ``RunContext``.
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ import msgspec
 from picloud.engine.limits import MAX_LOG_BYTES
 from picloud.errors import PiCloudError
 from picloud.services.desk import RunServices
+
+_CHANCE = random.SystemRandom()
 
 #: A log line longer than this is cut: one line must not eat the whole budget.
 _MAX_LINE_CHARACTERS = 8 * 1024
@@ -62,8 +65,18 @@ class RunContext:
         log: what the script writes for people.
     """
 
-    log: RunLog = field(default_factory=RunLog)
     _services: RunServices | None = None
+    log: RunLog = field(default_factory=RunLog)
+
+    @property
+    def now_ns(self) -> int:
+        """This moment, in nanoseconds since 1970; tests of apps have a clock of their own."""
+        return time.time_ns()
+
+    @property
+    def chance(self) -> random.Random:
+        """Where ``random`` and ``uuid`` draw from: the operating system; tests of apps have a seed."""
+        return _CHANCE
 
     @property
     def services(self) -> RunServices:

@@ -6,22 +6,20 @@ A run that is tried again draws again.
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Any
 
+from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.errors import ArgumentError
 
 RANDOM = SdkModule("random", __doc__)
-
-_GENERATOR = secrets.SystemRandom()
 
 #: No script may have more in one value anyway; asked first, so that nobody makes us build a gigabyte.
 _MOST = 1 << 20
 
 
 @RANDOM.function(name="int")
-def integer(low: int, high: int) -> int:
+def integer(run: RunContext, low: int, high: int) -> int:
     """An integer from `low` to `high`, both included.
 
     Raises:
@@ -33,21 +31,21 @@ def integer(low: int, high: int) -> int:
     """
     if low > high:
         raise ArgumentError(f"the lowest must come first: {low} is greater than {high}")
-    return low + secrets.randbelow(high - low + 1)
+    return run.chance.randint(low, high)
 
 
 @RANDOM.function(name="float")
-def number() -> float:
+def number(run: RunContext) -> float:
     """A number from 0 up to, and without, 1.
 
     Example:
         random::float() < 1.0  // true
     """
-    return _GENERATOR.random()
+    return run.chance.random()
 
 
 @RANDOM.function(name="bytes")
-def raw(count: int) -> bytes:
+def raw(run: RunContext, count: int) -> bytes:
     """A blob of `count` bytes.
 
     Raises:
@@ -56,11 +54,11 @@ def raw(count: int) -> bytes:
     Example:
         random::bytes(16).len  // 16
     """
-    return secrets.token_bytes(_checked(count))
+    return run.chance.randbytes(_checked(count))
 
 
 @RANDOM.function
-def token(length: int = 32) -> str:
+def token(run: RunContext, length: int = 32) -> str:
     """Text of `length` characters out of `A-Z a-z 0-9 - _`, 6 bits of chance in each; 32 characters are a good secret.
 
     Raises:
@@ -69,11 +67,11 @@ def token(length: int = 32) -> str:
     Example:
         random::token(20).len  // 20
     """
-    return base64.urlsafe_b64encode(secrets.token_bytes(_checked(length) * 3 // 4 + 1)).decode()[:length]
+    return base64.urlsafe_b64encode(run.chance.randbytes(_checked(length) * 3 // 4 + 1)).decode()[:length]
 
 
 @RANDOM.function
-def choice(items: list[Any]) -> Any:
+def choice(run: RunContext, items: list[Any]) -> Any:
     """One of the items.
 
     Raises:
@@ -84,17 +82,17 @@ def choice(items: list[Any]) -> Any:
     """
     if not items:
         raise ArgumentError("there is nothing to choose from")
-    return secrets.choice(items)
+    return run.chance.choice(items)
 
 
 @RANDOM.function
-def shuffle(items: list[Any]) -> list[Any]:
+def shuffle(run: RunContext, items: list[Any]) -> list[Any]:
     """The items in a random order, as a new array.
 
     Example:
         random::shuffle([1, 2, 3]).len  // 3
     """
-    return _GENERATOR.sample(items, len(items))
+    return run.chance.sample(items, len(items))
 
 
 def _checked(count: int) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import calendar
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.errors import ArgumentError
 from picloud.engine.sdk.options import read_options
@@ -129,33 +129,33 @@ class TimeParts(TypedDict):
 
 
 @TIME.function
-def now() -> str:
+def now(run: RunContext) -> str:
     """This moment as text (RFC 3339), in UTC with milliseconds.
 
     Example:
         time::now()  // "2026-07-01T12:00:00.123Z" …
     """
-    return _rfc3339(_at(unix_ms(), "UTC"))
+    return _rfc3339(_at(unix_ms(run), "UTC"))
 
 
 @TIME.function
-def unix() -> int:
+def unix(run: RunContext) -> int:
     """Seconds since 1970.
 
     Example:
         time::unix() > 1_700_000_000  // true
     """
-    return time.time_ns() // 1_000_000_000
+    return run.now_ns // 1_000_000_000
 
 
 @TIME.function
-def unix_ms() -> int:
+def unix_ms(run: RunContext) -> int:
     """Milliseconds since 1970: this moment as the other functions take it.
 
     Example:
         time::unix_ms() / 1000 - time::unix() < 2  // true
     """
-    return time.time_ns() // 1_000_000
+    return run.now_ns // 1_000_000
 
 
 @TIME.function

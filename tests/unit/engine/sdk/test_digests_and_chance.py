@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from picloud.engine.sdk.modules import random as random_module
+from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.modules.hash import ALGORITHMS
 from tests.unit.engine.sdk.scripts import value
 
@@ -109,4 +109,4 @@ def test_what_is_chosen_may_be_anything() -> None:
 
 
 def test_chance_is_the_systems_own() -> None:
-    assert type(random_module._GENERATOR).__name__ == "SystemRandom"
+    assert type(RunContext().chance).__name__ == "SystemRandom"
