@@ -10,8 +10,8 @@
 create table principals (
     id           integer generated always as identity primary key,
     kind         text not null check (kind in ('user', 'service')),
-    name         text not null unique,
-    is_admin     boolean not null default false,
+    name         text not null unique check (name ~ '^[a-z0-9]([a-z0-9._@+-]{0,98}[a-z0-9])?$'),
+    role         text not null default 'member' check (role in ('member', 'admin', 'owner')),   -- in the whole installation
     created_at   timestamptz not null default now(),
     disabled_at  timestamptz
 );
@@ -22,9 +22,14 @@ create table api_keys (
     name          text not null,
     key_hash      bytea not null unique,          -- SHA-256 of the whole key; the key itself is never stored
     last_four     text not null,
+    app_id        integer,                        -- the one app it is for; null: every app its principal may use
+    scopes        text[] not null,                -- what it is limited to, of the seven there are
     created_at    timestamptz not null default now(),
     expires_at    timestamptz,
-    revoked_at    timestamptz
+    last_used_at  timestamptz,                    -- to the minute: not every use is worth a write
+    revoked_at    timestamptz,
+
+    constraint api_keys_scopes_are_known check (scopes <@ '{instance:admin,app:admin,script:write,script:read,script:invoke,data:write,log:read}' and cardinality(scopes) > 0)
 );
 -- serves: the keys of one principal, listed
 create index api_keys_by_principal on api_keys (principal_id);
@@ -119,6 +124,7 @@ create table outbox (
     dead_letter_id      uuid,
     root_execution_id   uuid not null,
     parent_execution_id uuid,                     -- the run whose effect this row is
+    traceparent         text,                     -- the W3C trace a request brought; null: the trace of root_execution_id
     trigger_depth       smallint not null default 0,
     queue_id            integer,                  -- of a queued message
     lane                integer not null default 0,   -- its queue when that runs only so many at once: claimed apart
@@ -282,6 +288,7 @@ create table dead_letters (
     root_execution_id  uuid not null,
     parent_execution_id uuid,
     trigger_depth      smallint not null,
+    traceparent        text,
     queue_id           integer,
     order_key          text,
     max_attempts       smallint not null,

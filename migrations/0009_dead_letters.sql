@@ -33,12 +33,12 @@ create index dead_letters_open_by_fingerprint on dead_letters (fingerprint, died
 -- Letters by what is known of them; null: not narrowed. Open are those that can still be resolved. Inlined into the
 -- statements that use it: what is not asked for costs nothing.
 create function find_dead_letters(
-    p_ids uuid[], p_app integer, p_script text, p_source text, p_trigger text, p_fingerprint text, p_resolution text,
+    p_ids uuid[], p_apps integer[], p_script text, p_source text, p_trigger text, p_fingerprint text, p_resolution text,
     p_since timestamptz, p_until timestamptz, p_only_open boolean
 ) returns setof dead_letters language sql stable as $$
     select d.* from dead_letters d
     where (p_ids is null or d.id = any(p_ids))
-      and (p_app is null or d.app_id = p_app)
+      and (p_apps is null or d.app_id = any(p_apps))
       and (p_script is null or exists (select from scripts s where s.id = d.script_id and s.name = p_script))
       and (p_source is null or d.source = p_source)
       and (p_trigger is null or d.trigger_id::text = p_trigger
@@ -63,7 +63,7 @@ language sql stable as $$
                coalesce(t.backoff_jitter_pct, d.backoff_jitter_pct), q.id,
                case when t.concurrency is null then 0 else q.id end,
                case when q.id is not null and t.id is null then 3 else 0 end, d.order_key, p_delay_ms,
-               d.root_execution_id, d.parent_execution_id, d.trigger_depth, null)::new_row
+               d.root_execution_id, d.parent_execution_id, d.trigger_depth, null, d.traceparent)::new_row
     from (select) always
     left join queues q on q.id = d.queue_id
     left join lateral (
@@ -83,10 +83,10 @@ $$;
 
 -- Replays letters, in the order given: resolution, payloads and rows in one transaction. A letter is replayed once;
 -- whoever else tries at the same time waits for its lock and finds it resolved. Those that are not open, and those
--- whose script is gone, are left out. p_app: only letters of this app; null: of any. p_first_at and p_interval_ms spread
+-- whose script is gone, are left out. p_apps: only letters of these apps; null: of any. p_first_at and p_interval_ms spread
 -- the rows over time; null: now, all at once. An app's pause holds them back.
 create function replay_dead_letters(
-    p_ids uuid[], p_new_ids uuid[], p_app integer, p_by integer, p_is_original boolean, p_first_at timestamptz,
+    p_ids uuid[], p_new_ids uuid[], p_apps integer[], p_by integer, p_is_original boolean, p_first_at timestamptz,
     p_interval_ms double precision
 ) returns table (id uuid, execution_id uuid, available_at timestamptz) language plpgsql as $$
 #variable_conflict use_column
@@ -105,7 +105,7 @@ begin
         select w.id, w.new_id, w.position, row_number() over (order by w.position) - 1 as before
         from unnest(p_ids, p_new_ids) with ordinality w (id, new_id, position)
         join dead_letters d on d.id = w.id
-        where d.resolution in ('unresolved', 'handler_failed') and (p_app is null or d.app_id = p_app)) w
+        where d.resolution in ('unresolved', 'handler_failed') and (p_apps is null or d.app_id = any(p_apps))) w
     join dead_letters d on d.id = w.id
     cross join lateral replay_row(d, w.new_id, p_is_original,
                                   (greatest(0, extract(epoch from coalesce(p_first_at, now()) - now()) * 1000)

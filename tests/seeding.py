@@ -21,8 +21,8 @@ class Seeds:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.admin_id = self._number(
-            "insert into principals (kind, name, is_admin) values ('user', 'admin', true)"
-            " on conflict (name) do update set is_admin = true returning id"
+            "insert into principals (kind, name, role) values ('user', 'admin', 'owner')"
+            " on conflict (name) do update set role = 'owner' returning id"
         )
 
     def app(self, name: str = "shop") -> int:

@@ -21,7 +21,7 @@ _POLICY = RetryPolicy(3, "exponential", 1_000, 60_000, 20)
 
 def seed(connection: Connection[Any]) -> None:
     """App 1 with a handler for events (script 1) and POST /sync, POST /async on a handler for requests (script 2)."""
-    connection.execute("insert into principals (kind, name, is_admin) values ('user', 'bench', true)")
+    connection.execute("insert into principals (kind, name, role) values ('user', 'bench', 'owner')")
     connection.execute("insert into apps (name, created_by) values ('bench', 1)")
     for name, source in (("sum", SUM_EVENT), ("handler", SUM_REQUEST)):
         add_script(connection, name, source)

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from picloud.control.identity import Principal
+from picloud.access import Principal
+from picloud.access.caller import no_such_app
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row, fetch_rows
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError
@@ -67,17 +68,20 @@ class RemovedApp(msgspec.Struct, frozen=True):
     cancelled: int
 
 
-async def list_apps(connection: Connection, *, limit: int, after: str | None) -> Page[App]:
-    """By name."""
-    rows = await fetch_all(connection, _SQL.apps, {"name": None, "after": after, "limit": limit + 1}, App)
+async def list_apps(
+    connection: Connection, *, limit: int, after: str | None, ids: list[int] | None = None
+) -> Page[App]:
+    """By name; only those with these ids, unless None."""
+    wanted = {"name": None, "ids": ids, "after": after, "limit": limit + 1}
+    rows = await fetch_all(connection, _SQL.apps, wanted, App)
     return page_of(rows, limit, lambda app: app.name)
 
 
 async def read_app(connection: Connection, name: str) -> App:
     """Raises: NotFoundError."""
-    found = await fetch_one(connection, _SQL.apps, {"name": name, "after": None, "limit": 1}, App)
+    found = await fetch_one(connection, _SQL.apps, {"name": name, "ids": None, "after": None, "limit": 1}, App)
     if found is None:
-        raise _no_app(name)
+        raise no_such_app(name)
     return found
 
 
@@ -85,7 +89,7 @@ async def find_app(connection: Connection, name: str) -> AppRow:
     """The app without its counts. Raises: NotFoundError."""
     found = await fetch_one(connection, _SQL.app, {"name": name}, AppRow)
     if found is None:
-        raise _no_app(name)
+        raise no_such_app(name)
     return found
 
 
@@ -93,7 +97,7 @@ async def lock_app(connection: Connection, name: str) -> AppRow:
     """The app, which nobody else changes before this transaction ends. Raises: NotFoundError."""
     found = await fetch_one(connection, _SQL.lock_app, {"name": name}, AppRow)
     if found is None:
-        raise _no_app(name)
+        raise no_such_app(name)
     return found
 
 
@@ -140,14 +144,14 @@ async def insert_app(connection: Connection, principal: Principal, name: str) ->
 async def pause_app(connection: Connection, name: str) -> App:
     """Stop claiming the app's rows and refuse its requests; what runs goes on. Raises: NotFoundError."""
     if await fetch_row(connection, _SQL.pause_app, {"name": name}) is None:
-        raise _no_app(name)
+        raise no_such_app(name)
     return await read_app(connection, name)
 
 
 async def resume_app(connection: Connection, name: str) -> App:
     """Raises: NotFoundError."""
     if await fetch_row(connection, _SQL.resume_app, {"name": name}) is None:
-        raise _no_app(name)
+        raise no_such_app(name)
     return await read_app(connection, name)
 
 
@@ -242,7 +246,3 @@ def _is_ip_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _no_app(name: str) -> NotFoundError:
-    return NotFoundError(f"there is no app {name!r}", hint="`picloud apps ls` lists them")

@@ -36,7 +36,7 @@ class LetterFilters(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ids: list[UUID] | None = None
-    app_id: int | None = None
+    app_ids: list[int] | None = None
     script: str | None = None
     source: str | None = None
     trigger: str | None = None
@@ -165,9 +165,11 @@ async def group_dead_letters(
     return [LetterGroup(**row._asdict() | {"last_error": stored_json(row.last_error)}) for row in rows]
 
 
-async def read_dead_letter(connection: Connection, letter_id: UUID, *, app_id: int | None = None) -> DeadLetterDetail:
+async def read_dead_letter(
+    connection: Connection, letter_id: UUID, *, app_ids: list[int] | None = None
+) -> DeadLetterDetail:
     """Raises: NotFoundError."""
-    rows = await _read(connection, LetterFilters(ids=[letter_id], app_id=app_id), limit=1, with_event=True)
+    rows = await _read(connection, LetterFilters(ids=[letter_id], app_ids=app_ids), limit=1, with_event=True)
     if not rows:
         raise unknown(letter_id)
     row = rows[0]

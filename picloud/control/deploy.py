@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, hold_apps, insert_app, lock_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.plan import (
     Change,
     Found,

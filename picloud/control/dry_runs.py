@@ -37,7 +37,7 @@ async def arrival_of(
     version: VersionChoice,
     event: dict[str, Any] | None,
     with_calls: bool,
-    app_id: int | None,
+    app_ids: list[int] | None,
 ) -> tuple[Arrival, int]:
     """The row that runs a letter dry: as a replay would run it, by the same principal and under the same root.
 
@@ -55,7 +55,7 @@ async def arrival_of(
         InvalidInputError: the body in the event cannot be read.
         CapacityError: the app is paused.
     """
-    parameters = {"id": letter_id, "app_id": app_id, "is_original": version == "original"}
+    parameters = {"id": letter_id, "app_ids": app_ids, "is_original": version == "original"}
     row = await fetch_row(connection, _SQL.rehearsed, parameters)
     if row is None:
         raise unknown(letter_id)

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, hold_app
-from picloud.control.identity import Principal
 from picloud.control.kv import wrong_key
 from picloud.control.records import Connection, fetch_all, fetch_row, fetch_rows
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError

@@ -80,7 +80,7 @@ class TreeNode(Execution, frozen=True, kw_only=True):
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
     """What a list is narrowed to; None: not at all."""
 
-    app_id: int | None = None
+    app_ids: list[int] | None = None
     script: str | None = None
     source: str | None = None
     trigger: str | None = None
@@ -99,32 +99,34 @@ async def list_executions(
     return page_of([_execution(row) for row in rows], limit, lambda execution: execution.id)
 
 
-async def read_execution(connection: Connection, execution_id: UUID, *, app_id: int | None = None) -> ExecutionDetail:
+async def read_execution(
+    connection: Connection, execution_id: UUID, *, app_ids: list[int] | None = None
+) -> ExecutionDetail:
     """Raises: NotFoundError."""
-    rows = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1, with_result=True)
+    rows = await _read(connection, Filters(app_ids=app_ids), ids=[execution_id], limit=1, with_result=True)
     if not rows:
         raise _unknown(execution_id)
     return _detail(rows[0], await read_logs(connection, execution_id))
 
 
-async def require(connection: Connection, execution_id: UUID, *, app_id: int | None = None) -> Execution:
+async def require(connection: Connection, execution_id: UUID, *, app_ids: list[int] | None = None) -> Execution:
     """One execution without its result and logs. Raises: NotFoundError."""
-    rows = await _read(connection, Filters(app_id=app_id), ids=[execution_id], limit=1)
+    rows = await _read(connection, Filters(app_ids=app_ids), ids=[execution_id], limit=1)
     if not rows:
         raise _unknown(execution_id)
     return _execution(rows[0])
 
 
 async def read_tree(
-    connection: Connection, execution_id: UUID, *, limit: int, after: str | None, app_id: int | None = None
+    connection: Connection, execution_id: UUID, *, limit: int, after: str | None, app_ids: list[int] | None = None
 ) -> Page[TreeNode]:
     """Everything that goes back to the same first cause as ``execution_id``, oldest first; of one app, if one is given.
 
     Raises:
         NotFoundError: there is no such execution.
     """
-    own = await require(connection, execution_id, app_id=app_id)
-    root = {"root": own.root_execution_id, "app_id": app_id, "after": id_cursor(after), "limit": limit + 1}
+    own = await require(connection, execution_id, app_ids=app_ids)
+    root = {"root": own.root_execution_id, "app_ids": app_ids, "after": id_cursor(after), "limit": limit + 1}
     ids = [row.id for row in await fetch_rows(connection, _SQL.tree, root)]
     rows = await _read(connection, Filters(), ids=ids, limit=limit + 1)
     nodes = [TreeNode(**_summary(row), depth=row.trigger_depth) for row in reversed(rows)]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.records import Connection, fetch_row
 from picloud.errors import InvalidInputError, NotFoundError, PermissionDeniedError
 from picloud.queries import Queries

@@ -1,11 +1,12 @@
-"""Who is calling: principals and API keys.
+"""Who is calling: the principal behind an API key or a session, and what it is limited to.
 
 A key is ``pic_`` + 30 random base62 digits + 6 digits of CRC32 over what stands before
 them. The checksum refuses a typo without a query and lets secret scanners recognise a key
 (the scheme of "Behind GitHub's new authentication token formats", GitHub blog, 2021). Only
 its SHA-256 is stored: with 178 random bits a slow password hash would add nothing.
 
-Nothing is cached, so a revocation holds from its commit on, in every process.
+Nothing is cached here, so a revocation holds from its commit on, in every process. What ``picloud.access`` decides
+about a caller needs no further query.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import datetime as dt
 import hashlib
 import secrets
 import string
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
+from psycopg.rows import namedtuple_row
 
+from picloud.access import AppRole, Caller, Capability, InstanceRole, Membership, Principal, Scope
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row
 from picloud.errors import AuthenticationError, ConflictError, NotFoundError
@@ -36,25 +39,36 @@ _SECRET_LENGTH = 30
 _CHECKSUM_LENGTH = 6
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """Somebody or something that acts."""
-
-    id: int
-    kind: Literal["user", "service"]
-    name: str
-    is_admin: bool
-
-
 class Key(msgspec.Struct, frozen=True):
-    """An API key as it may be shown: never the key itself."""
+    """An API key as it may be shown: never the key itself.
+
+    Attributes:
+        app: the one app it is for; None: every app its principal may use.
+        last_used_at: to the minute.
+    """
 
     id: int
     name: str
     principal: str
     last_four: str
+    app: str | None
+    scopes: list[Scope]
     created_at: dt.datetime
     expires_at: dt.datetime | None
+    last_used_at: dt.datetime | None
     revoked_at: dt.datetime | None
+
+
+class KeyLimits(msgspec.Struct, frozen=True):
+    """What a new key is limited to; nothing said: it may all that its principal may."""
+
+    scopes: frozenset[Scope] = frozenset({Scope.INSTANCE_ADMIN})
+    app_id: int | None = None
+    expires_at: dt.datetime | None = None
+
+
+#: All that the principal may, until it is revoked.
+UNLIMITED = KeyLimits()
 
 
 # The key itself
@@ -87,33 +101,34 @@ def _checksum(body: str) -> str:
     return digits
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("ascii")).digest()
+def hash_of(credential: str) -> bytes:
+    """What is stored of a key, or of a session's token."""
+    return hashlib.sha256(credential.encode("ascii")).digest()
 
 
 # On this machine, with the database at hand: `picloud up`, `picloud keys create`
 
 
-def create_admin_key(connection: LocalConnection, name: str) -> str:
-    """Make a key of the principal ``admin``, and that principal when there is none yet.
+def create_operator_key(connection: LocalConnection, name: str) -> str:
+    """Make a key of whoever runs this machine: the principal ``local``, made too when there is none yet.
 
     Returns:
         The key, which cannot be read again.
 
     Raises:
-        ConflictError: ``admin`` is disabled, or is no administrator.
+        ConflictError: ``local`` is disabled, or is no administrator.
     """
-    connection.execute(_SQL.ensure_admin)
-    row = connection.execute(_SQL.admin).fetchone()
+    connection.execute(_SQL.ensure_operator)
+    row = connection.execute(_SQL.operator).fetchone()
     if row is None or row[1]:
-        raise ConflictError("the principal `admin` is disabled or no administrator; use a key of another one")
+        raise ConflictError("the principal `local` is disabled or no administrator; use a key of another one")
     key = new_key()
-    connection.execute(_SQL.insert_key, _new_key_row(row[0], name, key, None))
+    connection.execute(_SQL.insert_key, _new_key_row(row[0], name, key, UNLIMITED))
     return key
 
 
-def ensure_local_admin(connection: LocalConnection, current: str | None = None) -> str:
-    """A key of an administrator for this machine's own profile.
+def ensure_operator_key(connection: LocalConnection, current: str | None = None) -> str:
+    """A key of this machine's operator for its own profile.
 
     Args:
         connection: the caller commits.
@@ -121,66 +136,136 @@ def ensure_local_admin(connection: LocalConnection, current: str | None = None) 
             so that starting again invalidates nobody's copy.
     """
     if current is not None and is_well_formed(current):
-        row = connection.execute(_SQL.principal_of_key, {"key_hash": _hash(current)}).fetchone()
-        if row is not None and row[3]:
+        with connection.cursor(row_factory=namedtuple_row) as cursor:
+            row = cursor.execute(_SQL.caller_of_key, {"hash": hash_of(current)}).fetchone()
+        if row is not None and _caller_of_key(row).may(Capability.INSTANCE_MANAGE_USERS):
             return current
-    return create_admin_key(connection, "local")
+    return create_operator_key(connection, "local")
 
 
-# Through the control API
+# Who is calling
 
 
-async def authenticate(connection: Connection, key: str) -> Principal:
-    """Who presents ``key``.
+async def authenticate_key(connection: Connection, key: str) -> Caller:
+    """Who presents ``key``, and what it is limited to.
 
     Raises:
         AuthenticationError: always with the same words, whatever is wrong with the key.
     """
-    found = None
+    row = None
     if is_well_formed(key):
-        found = await fetch_one(connection, _SQL.principal_of_key, {"key_hash": _hash(key)}, Principal)
-    if found is None:
+        row = await fetch_row(connection, _SQL.caller_of_key, {"hash": hash_of(key)})
+    if row is None:
         raise AuthenticationError(
             "the API key is not valid", hint="`picloud keys create` makes a new one", code="invalid_key"
         )
-    return found
+    if row.is_use_worth_writing:
+        await connection.execute(_SQL.touch_key, {"id": row.key_id})
+    return _caller_of_key(row)
+
+
+async def authenticate_session(connection: Connection, token: str) -> Caller:
+    """Whose session this is.
+
+    Raises:
+        AuthenticationError: always with the same words, whatever is wrong with the session.
+    """
+    row = None
+    if token.isascii():
+        row = await fetch_row(connection, _SQL.caller_of_session, {"hash": hash_of(token)})
+    if row is None:
+        raise AuthenticationError("the session is over", hint="sign in again", code="invalid_session")
+    if row.is_use_worth_writing:
+        await connection.execute(_SQL.touch_session, {"id": row.session_id})
+    return Caller(
+        principal=_principal(row),
+        memberships=_memberships(row),
+        session_id=row.session_id,
+        expires_in_seconds=row.expires_in_seconds,
+    )
+
+
+def _caller_of_key(row: Any) -> Caller:
+    return Caller(
+        principal=_principal(row),
+        memberships=_memberships(row),
+        scopes=frozenset(Scope(scope) for scope in row.scopes),
+        app=row.app,
+        app_id=row.app_id,
+        key_id=row.key_id,
+        credential=f"key …{row.last_four}",
+        expires_in_seconds=row.expires_in_seconds,
+    )
+
+
+def _principal(row: Any) -> Principal:
+    return Principal(row.id, row.kind, row.name, InstanceRole(row.role))
+
+
+def _memberships(row: Any) -> dict[str, Membership]:
+    held = zip(row.apps or (), row.app_ids or (), row.roles or (), strict=True)
+    return {app: Membership(app_id, AppRole(role)) for app, app_id, role in held}
+
+
+# Keys through the control API
 
 
 async def create_key(
-    connection: Connection, principal: Principal, name: str, *, expires_at: dt.datetime | None
+    connection: Connection, principal_id: int, name: str, limits: KeyLimits = UNLIMITED
 ) -> tuple[Key, str]:
-    """Make a key of ``principal``; the second value is the key, which cannot be read again."""
+    """Make a key of a principal; the second value is the key, which cannot be read again."""
     key = new_key()
-    row = await fetch_row(connection, _SQL.insert_key, _new_key_row(principal.id, name, key, expires_at))
+    row = await fetch_row(connection, _SQL.insert_key, _new_key_row(principal_id, name, key, limits))
     assert row is not None
     return await read_key(connection, row.id), key
 
 
-async def read_key(connection: Connection, key_id: int) -> Key:
-    """Raises: NotFoundError."""
-    found = await fetch_one(connection, _SQL.keys, {"id": key_id, "after": None, "limit": 1}, Key)
+async def read_key(
+    connection: Connection, key_id: int, *, principal_id: int | None = None, app_id: int | None = None
+) -> Key:
+    """One key, of this principal and app when they are given. Raises: NotFoundError."""
+    wanted = {"id": key_id, "principal_id": principal_id, "app_id": app_id, "after": None, "limit": 1}
+    found = await fetch_one(connection, _SQL.keys, wanted, Key)
     if found is None:
         raise NotFoundError(f"there is no key {key_id}")
     return found
 
 
-async def list_keys(connection: Connection, *, limit: int, after: str | None) -> Page[Key]:
-    """Newest first; revoked and expired ones are among them."""
-    rows = await fetch_all(connection, _SQL.keys, {"id": None, "after": int_cursor(after), "limit": limit + 1}, Key)
-    return page_of(rows, limit, lambda key: key.id)
+async def list_keys(
+    connection: Connection,
+    *,
+    limit: int,
+    after: str | None,
+    principal_id: int | None = None,
+    app_id: int | None = None,
+) -> Page[Key]:
+    """Newest first, of one principal and one app when they are given; revoked and expired ones are among them."""
+    wanted = {
+        "id": None,
+        "principal_id": principal_id,
+        "app_id": app_id,
+        "after": int_cursor(after),
+        "limit": limit + 1,
+    }
+    return page_of(await fetch_all(connection, _SQL.keys, wanted, Key), limit, lambda key: key.id)
 
 
-async def revoke_key(connection: Connection, key_id: int) -> Key:
+async def revoke_key(
+    connection: Connection, key_id: int, *, principal_id: int | None = None, app_id: int | None = None
+) -> Key:
     """Revoke a key; revoking it again changes nothing. Raises: NotFoundError."""
+    await read_key(connection, key_id, principal_id=principal_id, app_id=app_id)
     await fetch_row(connection, _SQL.revoke_key, {"id": key_id})
     return await read_key(connection, key_id)
 
 
-def _new_key_row(principal_id: int, name: str, key: str, expires_at: dt.datetime | None) -> dict[str, object]:
+def _new_key_row(principal_id: int, name: str, key: str, limits: KeyLimits) -> dict[str, object]:
     return {
         "principal_id": principal_id,
         "name": name,
-        "key_hash": _hash(key),
+        "key_hash": hash_of(key),
         "last_four": key[-4:],
-        "expires_at": expires_at,
+        "app_id": limits.app_id,
+        "scopes": sorted(limits.scopes),
+        "expires_at": limits.expires_at,
     }

@@ -83,16 +83,16 @@ async def read_logs(connection: Connection, execution_id: UUID) -> list[LogLine]
     return [line for row in rows for line in _lines(row)]
 
 
-async def follow_logs(connection: Connection, *, app_id: int | None, limit: int, after: str | None) -> LogPage:
+async def follow_logs(connection: Connection, *, app_ids: list[int] | None, limit: int, after: str | None) -> LogPage:
     """What was logged after the cursor; without one, the last of what there is.
 
     Args:
-        app_id: None: of all apps.
+        app_ids: None: of all apps.
         limit: attempts, not lines: an attempt's lines stay together.
     """
     found = await fetch_row(connection, _SQL.log_horizon, {})
     assert found is not None
-    horizon = {"app_id": app_id, "horizon": found.horizon}
+    horizon = {"app_ids": app_ids, "horizon": found.horizon}
     cursor = Cursor(found.horizon) if after is None else Cursor.decode(after)
     if after is None:
         latest = await fetch_rows(connection, _SQL.latest_logs, horizon | {"limit": limit + 1})

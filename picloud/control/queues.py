@@ -10,8 +10,8 @@ import datetime as dt
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all
 from picloud.control.trigger_rows import cancel_waiting, lock_app_and_rows, make_queues

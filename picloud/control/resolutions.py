@@ -14,9 +14,9 @@ from uuid import UUID
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.dead_letters import OPEN, DeadLetterDetail, LetterFilters, read_dead_letter, resolved, unknown
 from picloud.control.events import shown_event, stored_event
-from picloud.control.identity import Principal
 from picloud.control.records import Connection, fetch_all, fetch_row, fetch_rows
 from picloud.errors import ConflictError
 from picloud.ids import new_id
@@ -64,7 +64,7 @@ async def replay_one(
     principal: Principal,
     letter_id: UUID,
     *,
-    app_id: int | None = None,
+    app_ids: list[int] | None = None,
     version: VersionChoice = "current",
 ) -> Replayed:
     """Run the event again, as a new execution.
@@ -73,10 +73,10 @@ async def replay_one(
         NotFoundError: there is no such letter.
         ConflictError: it is resolved already, or its script is no longer there.
     """
-    done = await replay(connection, principal, [letter_id], app_id=app_id, version=version)
+    done = await replay(connection, principal, [letter_id], app_ids=app_ids, version=version)
     if done:
         return done[0]
-    letter = await read_dead_letter(connection, letter_id, app_id=app_id)
+    letter = await read_dead_letter(connection, letter_id, app_ids=app_ids)
     if letter.resolution in OPEN:
         raise script_is_gone(letter.app, letter.script, version)
     raise resolved(letter.id, letter.resolution)
@@ -87,7 +87,7 @@ async def replay(
     principal: Principal,
     letter_ids: Sequence[UUID],
     *,
-    app_id: int | None = None,
+    app_ids: list[int] | None = None,
     version: VersionChoice = "current",
     pace: Pace = AT_ONCE,
 ) -> list[Replayed]:
@@ -96,7 +96,7 @@ async def replay(
         "ids": list(letter_ids),
         "new_ids": [new_id() for _ in letter_ids],
         "principal_id": principal.id,
-        "app_id": app_id,
+        "app_ids": app_ids,
         "is_original": version == "original",
         "first_at": pace.first_at,
         "interval_ms": pace.interval_ms,
@@ -129,7 +129,7 @@ async def find_open(connection: Connection, filters: LetterFilters, *, limit: in
 
 
 async def ignore_one(
-    connection: Connection, principal: Principal, letter_id: UUID, *, note: str | None, app_id: int | None = None
+    connection: Connection, principal: Principal, letter_id: UUID, *, note: str | None, app_ids: list[int] | None = None
 ) -> DeadLetterDetail:
     """Say that nothing is to be done about a letter.
 
@@ -137,8 +137,8 @@ async def ignore_one(
         NotFoundError: there is no such letter.
         ConflictError: it is resolved already.
     """
-    done = await ignore(connection, principal, [letter_id], note=note, app_id=app_id)
-    letter = await read_dead_letter(connection, letter_id, app_id=app_id)
+    done = await ignore(connection, principal, [letter_id], note=note, app_ids=app_ids)
+    letter = await read_dead_letter(connection, letter_id, app_ids=app_ids)
     if not done:
         raise resolved(letter.id, letter.resolution)
     return letter
@@ -150,15 +150,15 @@ async def ignore(
     letter_ids: Sequence[UUID],
     *,
     note: str | None,
-    app_id: int | None = None,
+    app_ids: list[int] | None = None,
 ) -> list[Ignored]:
     """Say that nothing is to be done about these letters; those that are not open are left out."""
-    parameters = {"ids": list(letter_ids), "app_id": app_id, "principal_id": principal.id, "note": note}
+    parameters = {"ids": list(letter_ids), "app_ids": app_ids, "principal_id": principal.id, "note": note}
     return await fetch_all(connection, _SQL.ignore, parameters, Ignored)
 
 
 async def edit(
-    connection: Connection, letter_id: UUID, event: dict[str, Any], *, app_id: int | None = None
+    connection: Connection, letter_id: UUID, event: dict[str, Any], *, app_ids: list[int] | None = None
 ) -> DeadLetterDetail:
     """Change the event that a replay will run; the event as it died is kept.
 
@@ -167,7 +167,7 @@ async def edit(
         ConflictError: it is resolved already.
         InvalidInputError: the body in the event cannot be read.
     """
-    row = await fetch_row(connection, _SQL.lock, {"id": letter_id, "app_id": app_id})
+    row = await fetch_row(connection, _SQL.lock, {"id": letter_id, "app_ids": app_ids})
     if row is None:
         raise unknown(letter_id)
     if row.resolution not in OPEN:
@@ -177,4 +177,4 @@ async def edit(
     await connection.execute(
         _SQL.edit, {"id": letter_id, "event": new_event, "body": new_body, "edited_from": died_with}
     )
-    return await read_dead_letter(connection, letter_id, app_id=app_id)
+    return await read_dead_letter(connection, letter_id, app_ids=app_ids)

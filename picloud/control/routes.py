@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_all, fetch_row
 from picloud.control.scripts import read_script

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_row, fetch_rows, stored_json
 from picloud.control.trigger_rows import cancel_waiting, lock_app_and_rows

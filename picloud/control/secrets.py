@@ -6,10 +6,10 @@ import datetime as dt
 
 import msgspec
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, lock_app
-from picloud.control.identity import Principal
 from picloud.control.pages import Page, page_of
-from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row
+from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row, fetch_rows
 from picloud.errors import InvalidInputError, NotFoundError
 from picloud.queries import Queries
 from picloud.services.vault import DataKey, SecretPlace, Vault, checked_value, wrong_secret_name
@@ -25,6 +25,13 @@ class Secret(msgspec.Struct, frozen=True):
     version: int
     created_by: str
     created_at: dt.datetime
+
+
+class RotatedDataKey(msgspec.Struct, frozen=True):
+    """What a rotation did: how many secrets of the app were sealed anew."""
+
+    app: str
+    secrets: int
 
 
 async def list_secrets(connection: Connection, app_name: str, *, limit: int, after: str | None) -> Page[Secret]:
@@ -56,7 +63,7 @@ async def set_secret(
         raise InvalidInputError(f"name: {wrong}")
     checked_value(value)
     app = await lock_app(connection, app_name)
-    data_key = await _sealing_key(connection, vault)
+    data_key = await _sealing_key(connection, vault, app)
     set_before = await fetch_row(connection, _SQL.version_of_secret, {"app_id": app.id, "name": name})
     place = SecretPlace(app.id, name, set_before.version + 1 if set_before else 1)
     await connection.execute(
@@ -78,17 +85,49 @@ async def remove_secret(connection: Connection, app_name: str, name: str) -> Non
         raise _no_secret(app.name, name)
 
 
-async def _sealing_key(connection: Connection, vault: Vault) -> DataKey:
-    """The data key that seals; made when there is none yet."""
-    found = await fetch_one(connection, _SQL.sealing_key, {}, DataKey)
-    if found is None:
-        made = vault.new_data_key()
+async def rotate_data_key(connection: Connection, vault: Vault, app_name: str) -> RotatedDataKey:
+    """Seal every secret of an app anew, under a data key that was never used; no value and no version changes.
+
+    All or nothing, with the transaction. The old data key is gone with the commit: runs read a
+    secret and its data key in one statement, so none of them needs it again.
+
+    Raises:
+        NotFoundError: there is no such app.
+        MasterKeyError: this process has no master key, or the wrong one.
+        BrokenSealError: a secret does not open; which one, the message says.
+    """
+    app = await lock_app(connection, app_name)
+    old = await fetch_one(connection, _SQL.sealing_key, {"app_id": app.id}, DataKey)
+    if old is None:
+        return RotatedDataKey(app.name, 0)
+    new = await _new_data_key(connection, vault, app)
+    rows = await fetch_rows(connection, _SQL.sealed_secrets, {"app_id": app.id})
+    for row in rows:
+        place = SecretPlace(app.id, row.name, row.version)
+        sealed = vault.seal(new, place, vault.open(old, place, row.sealed))
         await connection.execute(
-            _SQL.insert_data_key, {"id": made.id, "wrapped": made.wrapped, "master_key_id": made.master_key_id}
+            _SQL.reseal_secret, {"app_id": app.id, "name": row.name, "sealed": sealed, "data_key_id": new.id}
         )
-        found = await fetch_one(connection, _SQL.sealing_key, {}, DataKey)
-        assert found is not None, "one is there, whoever made it"
-    return found
+    await connection.execute(_SQL.delete_data_key, {"app_id": app.id, "id": old.id})
+    return RotatedDataKey(app.name, len(rows))
+
+
+async def _sealing_key(connection: Connection, vault: Vault, app: AppRow) -> DataKey:
+    """The data key that seals; made when there is none yet. The app is locked: nobody else makes one."""
+    found = await fetch_one(connection, _SQL.sealing_key, {"app_id": app.id}, DataKey)
+    return found or await _new_data_key(connection, vault, app)
+
+
+async def _new_data_key(connection: Connection, vault: Vault, app: AppRow) -> DataKey:
+    await connection.execute(_SQL.first_master_key, {"id": vault.first_master_key_id()})
+    held = await fetch_row(connection, _SQL.hold_master_key, {})
+    assert held is not None, "one is there, whoever wrote it"
+    made = vault.new_data_key(held.id)
+    await connection.execute(
+        _SQL.insert_data_key,
+        {"id": made.id, "app_id": app.id, "wrapped": made.wrapped, "master_key_id": made.master_key_id},
+    )
+    return made
 
 
 async def _read(

@@ -87,6 +87,18 @@ class Books(msgspec.Struct, frozen=True):
     balanced: bool
 
 
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """What was accepted and what ended how within the last ``seconds``: counts, not rates."""
+
+    seconds: float
+    accepted: int
+    completed: int
+    failed: int
+    dead: int
+    cancelled: int
+    depth_exceeded: int
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of the installation; ``last_hour`` counts executions that ended by their status."""
 
@@ -113,9 +125,9 @@ class AbandonedExecution(msgspec.Struct, frozen=True):
     abandoned_at: dt.datetime
 
 
-async def read_queues(connection: Connection, *, app_id: int | None = None) -> list[Queue]:
+async def read_queues(connection: Connection, *, app_ids: list[int] | None = None) -> list[Queue]:
     """What waits, per app and source; those with nothing are not there."""
-    return await fetch_all(connection, _SQL.queues, {"app_id": app_id}, Queue)
+    return await fetch_all(connection, _SQL.queues, {"app_ids": app_ids}, Queue)
 
 
 async def read_worker_ids(connection: Connection) -> list[UUID]:
@@ -151,6 +163,13 @@ async def read_books(connection: Connection) -> Books:
     return Books(**counted, balanced=counted["accepted"] == outcomes)
 
 
+async def read_throughput(connection: Connection, seconds: float) -> Throughput:
+    """Count what was accepted and what ended within the last ``seconds``."""
+    row = await fetch_row(connection, _SQL.throughput, {"seconds": seconds})
+    assert row is not None
+    return Throughput(seconds=seconds, **row._asdict())
+
+
 async def read_stats(connection: Connection) -> Stats:
     """Count what there is."""
     row = await fetch_row(connection, _SQL.stats, {})
@@ -164,7 +183,7 @@ async def list_abandoned(
 ) -> Page[AbandonedExecution]:
     """Newest first."""
     parameters = {
-        "app_id": filters.app_id,
+        "app_ids": filters.app_ids,
         "script": filters.script,
         "since": filters.since,
         "after": id_cursor(after),

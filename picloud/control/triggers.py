@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, raise_revision
-from picloud.control.identity import Principal
 from picloud.control.pages import Page, page_of
 from picloud.control.queues import read_queue
 from picloud.control.records import Connection

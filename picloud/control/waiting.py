@@ -82,9 +82,9 @@ async def list_rows(connection: Connection, filters: Filters, *, limit: int, aft
     return page_of(rows, limit, lambda row: row.id)
 
 
-async def read_row(connection: Connection, row_id: UUID, *, app_id: int | None = None) -> RowDetail:
+async def read_row(connection: Connection, row_id: UUID, *, app_ids: list[int] | None = None) -> RowDetail:
     """Raises: NotFoundError: the row never was, or has ended."""
-    parameters = Filters(app_id=app_id).parameters() | {"id": row_id, "after": None, "limit": 1}
+    parameters = Filters(app_ids=app_ids).parameters() | {"id": row_id, "after": None, "limit": 1}
     row = await fetch_one(connection, _SQL.outbox, parameters, Row)
     if row is None:
         raise NotFoundError(f"{row_id} is not in the outbox", hint="`picloud executions show` tells how it ended")
@@ -93,7 +93,7 @@ async def read_row(connection: Connection, row_id: UUID, *, app_id: int | None =
     return RowDetail(**msgspec.structs.asdict(row), event=event)
 
 
-async def cancel(connection: Connection, row_id: UUID, *, by: str, app_id: int | None = None) -> CancelledRow:
+async def cancel(connection: Connection, row_id: UUID, *, by: str, app_ids: list[int] | None = None) -> CancelledRow:
     """End a row as ``cancelled``, in one statement: no dead letter, no handler.
 
     Args:
@@ -104,7 +104,7 @@ async def cancel(connection: Connection, row_id: UUID, *, by: str, app_id: int |
         NotFoundError: there is no such row.
     """
     error = msgspec.json.encode({"code": "cancelled", "message": f"cancelled by {by}"})
-    parameters = {"id": row_id, "app_id": app_id, "error": error}
+    parameters = {"id": row_id, "app_ids": app_ids, "error": error}
     gone = await fetch_one(connection, _SQL.cancel, parameters, CancelledRow)
     if gone is not None:
         return gone

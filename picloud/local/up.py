@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
-from picloud.control.identity import ensure_local_admin
+from picloud.control.identity import ensure_operator_key
 from picloud.database import connect
 from picloud.errors import ConfigurationError, PiCloudError
 from picloud.local.children import Child
@@ -155,7 +155,7 @@ class _Platform:
             profiles = load_profiles(os.environ)
             before = profiles.by_name.get(_PROFILE)
             with connect(self._settings.database_url, name="up") as connection:
-                now = Profile(url, ensure_local_admin(connection, before.token if before else None))
+                now = Profile(url, ensure_operator_key(connection, before.token if before else None))
             if now != before:
                 # Whoever works with another server at the moment goes on doing so.
                 save_profile(_PROFILE, now, make_current=False)

@@ -4,7 +4,7 @@
 -- Apps ------------------------------------------------------------------------------------------------
 
 -- name: apps
--- apps ls and, with name, apps show; `after` is the name the last page ended with.
+-- apps ls (of those a caller may see) and, with name, apps show; `after` is the name the last page ended with.
 select a.id, a.name, a.revision, a.paused_at is not null as paused, a.paused_at, a.created_at,
        (select count(*) from scripts s where s.app_id = a.id and s.deleted_at is null) as scripts,
        (select count(*) from routes r where r.app_id = a.id) as routes,
@@ -12,6 +12,7 @@ select a.id, a.name, a.revision, a.paused_at is not null as paused, a.paused_at,
        array(select d.domain from domains d where d.app_id = a.id order by d.domain) as domains, a.http_allowed
 from apps a
 where (%(name)s::text is null or a.name = %(name)s)
+  and (%(ids)s::int[] is null or a.id = any(%(ids)s))
   and (%(after)s::text is null or a.name > %(after)s)
 order by a.name
 limit %(limit)s

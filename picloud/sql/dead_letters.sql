@@ -11,7 +11,7 @@ select d.id, d.id as execution_id, apps.name as app, scripts.name as script, d.s
        d.edited_from is not null as is_edited, queues.name as queue, d.order_key,
        case when %(with_event)s then d.event end as event, case when %(with_event)s then d.body end as body,
        case when %(with_event)s then d.edited_from end as edited_from
-from find_dead_letters(%(ids)s, %(app_id)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
+from find_dead_letters(%(ids)s, %(app_ids)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
                        %(since)s, %(until)s, false) d
 left join apps on apps.id = d.app_id
 left join scripts on scripts.id = d.script_id
@@ -32,7 +32,7 @@ from (
            count(*) filter (where d.resolution in ('unresolved', 'handler_failed')) as open,
            min(d.died_at) as first_died_at, max(d.died_at) as last_died_at,
            (array_agg(d.id order by d.died_at desc, d.id desc))[1] as example_id
-    from find_dead_letters(%(ids)s, %(app_id)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
+    from find_dead_letters(%(ids)s, %(app_ids)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
                            %(since)s, %(until)s, %(only_open)s) d
     group by d.fingerprint
     order by count(*) desc, max(d.died_at) desc, d.fingerprint
@@ -72,20 +72,20 @@ limit 1
 -- name: count_open
 -- How many a replay, or an ignore, of many means.
 select count(*) as count
-from find_dead_letters(%(ids)s, %(app_id)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
+from find_dead_letters(%(ids)s, %(app_ids)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
                        %(since)s, %(until)s, true) d
 
 -- name: open
 -- The oldest first: what died first runs first.
 select d.id
-from find_dead_letters(%(ids)s, %(app_id)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
+from find_dead_letters(%(ids)s, %(app_ids)s, %(script)s, %(source)s, %(trigger)s, %(fingerprint)s, %(resolution)s,
                        %(since)s, %(until)s, true) d
 order by d.died_at, d.id
 limit %(limit)s
 
 -- name: replay
 -- See replay_dead_letters.
-select * from replay_dead_letters(%(ids)s, %(new_ids)s, %(app_id)s, %(principal_id)s, %(is_original)s, %(first_at)s,
+select * from replay_dead_letters(%(ids)s, %(new_ids)s, %(app_ids)s, %(principal_id)s, %(is_original)s, %(first_at)s,
                                   %(interval_ms)s)
 
 -- name: rehearsed
@@ -100,13 +100,13 @@ left join scripts was on was.id = d.script_id
 left join lateral replay_row(d, d.id, %(is_original)s, 0) made on true
 left join scripts on scripts.id = made.script_id
 left join trigger_labels labels on labels.source = d.source and labels.id = coalesce(made.trigger_id, d.trigger_id)
-where d.id = %(id)s and (%(app_id)s::int is null or d.app_id = %(app_id)s)
+where d.id = %(id)s and (%(app_ids)s::int[] is null or d.app_id = any(%(app_ids)s))
 
 -- name: ignore
 -- Locked in one order for everybody; a letter that somebody resolved meanwhile is left alone.
 with mine as materialized (
     select d.id from dead_letters d
-    where d.id = any(%(ids)s) and d.resolution in ('unresolved', 'handler_failed') and (%(app_id)s::int is null or d.app_id = %(app_id)s)
+    where d.id = any(%(ids)s) and d.resolution in ('unresolved', 'handler_failed') and (%(app_ids)s::int[] is null or d.app_id = any(%(app_ids)s))
     order by d.id for update
 )
 update dead_letters d
@@ -117,7 +117,7 @@ returning d.id
 -- name: lock
 -- The event as it is, which nobody else edits or replays before this transaction ends.
 select id, source, event, body, edited_from, resolution from dead_letters
-where id = %(id)s and (%(app_id)s::int is null or app_id = %(app_id)s)
+where id = %(id)s and (%(app_ids)s::int[] is null or app_id = any(%(app_ids)s))
 for update
 
 -- name: edit

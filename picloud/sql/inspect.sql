@@ -34,7 +34,7 @@ left join scripts on scripts.id = x.script_id
 left join principals on principals.id = x.principal_id
 left join trigger_labels labels on labels.source = x.source and labels.id = x.trigger_id
 where (%(ids)s::uuid[] is null or x.id = any(%(ids)s))
-  and (%(app_id)s::int is null or x.app_id = %(app_id)s)
+  and (%(app_ids)s::int[] is null or x.app_id = any(%(app_ids)s))
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or x.source = %(source)s)
   and (%(trigger)s::text is null or x.trigger_id::text = %(trigger)s or labels.label = %(trigger)s)
@@ -52,7 +52,7 @@ select id from (
     union all
     select id, root_execution_id, app_id from executions
 ) x
-where root_execution_id = %(root)s and (%(app_id)s::int is null or app_id = %(app_id)s) and (%(after)s::uuid is null or id > %(after)s)
+where root_execution_id = %(root)s and (%(app_ids)s::int[] is null or app_id = any(%(app_ids)s)) and (%(after)s::uuid is null or id > %(after)s)
 order by id
 limit %(limit)s
 
@@ -103,7 +103,7 @@ left join attempts t on t.execution_id = l.execution_id and t.attempt = l.attemp
 left join lateral (select script_id, started_at, attempts from executions where id = l.execution_id limit 1) e on true
 left join outbox o on o.id = l.execution_id
 left join scripts on scripts.id = coalesce(e.script_id, o.script_id)
-where %(app_id)s::int is null or apps.id = %(app_id)s
+where %(app_ids)s::int[] is null or apps.id = any(%(app_ids)s)
 order by l.written_at, l.execution_id, l.attempt
 limit %(limit)s
 
@@ -117,7 +117,7 @@ cross join lateral (
     order by l.written_at desc, l.execution_id desc, l.attempt desc
     limit %(limit)s
 ) l
-where %(app_id)s::int is null or apps.id = %(app_id)s
+where %(app_ids)s::int[] is null or apps.id = any(%(app_ids)s)
 order by l.written_at desc, l.execution_id desc, l.attempt desc
 limit %(limit)s
 
@@ -135,7 +135,7 @@ left join scripts on scripts.id = o.script_id
 left join principals on principals.id = o.principal_id
 left join trigger_labels labels on labels.source = o.source and labels.id = o.trigger_id
 where (%(id)s::uuid is null or o.id = %(id)s)
-  and (%(app_id)s::int is null or o.app_id = %(app_id)s)
+  and (%(app_ids)s::int[] is null or o.app_id = any(%(app_ids)s))
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(source)s::text is null or o.source = %(source)s)
   and (%(trigger)s::text is null or o.trigger_id::text = %(trigger)s or labels.label = %(trigger)s)
@@ -152,7 +152,7 @@ select p.event, p.body from outbox o join payloads p on p.id = o.id and p.day = 
 -- One row, in any state, ends as cancelled.
 with gone as (
     delete from outbox o
-    where o.id = %(id)s and (%(app_id)s::int is null or o.app_id = %(app_id)s)
+    where o.id = %(id)s and (%(app_ids)s::int[] is null or o.app_id = any(%(app_ids)s))
     returning o
 ), recorded as materialized (
     select record_unrun(array_agg(o), 'cancelled', %(error)s) from gone
@@ -171,7 +171,7 @@ select apps.name as app, o.source,
        coalesce(extract(epoch from now() - min(o.available_at) filter (where o.state = 0 and o.available_at <= now())), 0)::float8
            as oldest_due_seconds
 from outbox o left join apps on apps.id = o.app_id
-where %(app_id)s::int is null or o.app_id = %(app_id)s
+where %(app_ids)s::int[] is null or o.app_id = any(%(app_ids)s)
 group by apps.name, o.source
 order by apps.name, o.source
 
@@ -189,13 +189,30 @@ order by w.host, w.started_at, w.id
 -- It begins nothing more from its next beat on; draining it again changes nothing.
 update workers set draining_at = coalesce(draining_at, now()) where id = %(id)s returning id
 
+-- name: throughput
+-- What was accepted and what ended within the last few seconds: the rows of those seconds are read and no others,
+-- while the books count all there ever was. What was accepted and has ended since has ended within them too.
+with ended as (
+    select e.status, e.accepted_at
+    from apps join executions e on e.app_id = apps.id
+    where e.day >= current_date - 1 and e.finished_at > now() - make_interval(secs => %(seconds)s)
+)
+select (select count(*) from ended where accepted_at > now() - make_interval(secs => %(seconds)s))
+       + (select count(*) from outbox where accepted_at > now() - make_interval(secs => %(seconds)s)) as accepted,
+       count(*) filter (where status = 'completed') as completed,
+       count(*) filter (where status in ('failed', 'abandoned')) as failed,
+       count(*) filter (where status = 'dead') as dead,
+       count(*) filter (where status = 'cancelled') as cancelled,
+       count(*) filter (where status = 'depth_exceeded') as depth_exceeded
+from ended
+
 -- name: abandoned_executions
 -- Sync runs nobody waited for any more, newest first.
 select b.execution_id as id, apps.name as app, scripts.name as script, b.reason, b.abandoned_at
 from abandoned_executions b
 left join apps on apps.id = b.app_id
 left join scripts on scripts.id = b.script_id
-where (%(app_id)s::int is null or b.app_id = %(app_id)s)
+where (%(app_ids)s::int[] is null or b.app_id = any(%(app_ids)s))
   and (%(script)s::text is null or scripts.name = %(script)s)
   and (%(since)s::timestamptz is null or b.abandoned_at >= %(since)s)
   and (%(after)s::uuid is null or b.execution_id < %(after)s)

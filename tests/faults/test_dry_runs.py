@@ -10,7 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
-from picloud.control.identity import create_admin_key
+from picloud.control.identity import create_operator_key
 from picloud.retries import RetryPolicy
 from tests.faults.cluster import Cluster
 
@@ -55,7 +55,7 @@ def trigger(cluster: Cluster, name: str, kind: str, script_id: int) -> int:
 @pytest.fixture
 def api(cluster: Cluster) -> Iterator[httpx2.Client]:
     with psycopg.connect(cluster.database_url) as connection:
-        key = create_admin_key(connection, "test")
+        key = create_operator_key(connection, "test")
     cluster.relay()
     cluster.worker(PICLOUD_SMTP_URL="smtp://mail.example.com", PICLOUD_MAIL_FROM="shop@example.com")
     _, url = cluster.web()

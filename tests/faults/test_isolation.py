@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from picloud.control.identity import Principal
+from picloud.access import InstanceRole, Principal
 from picloud.control.secrets import set_secret
 from picloud.local.master_key import ensure_master_key
 from picloud.retries import RetryPolicy
@@ -146,7 +146,7 @@ class Apps:
     def set_secret(self, master_key: bytes) -> None:
         async def seal() -> None:
             async with await psycopg.AsyncConnection.connect(self.cluster.database_url) as connection:
-                admin = Principal(self.theirs.principal_id, "user", "admin", is_admin=True)
+                admin = Principal(self.theirs.principal_id, "user", "admin", InstanceRole.OWNER)
                 await set_secret(connection, Vault(lambda: master_key), "theirs", admin, name="TOKEN", value=WORD)
 
         asyncio.run(seal())

@@ -123,7 +123,7 @@ def _key_from_database(name: str) -> str:
     """
     import psycopg
 
-    from picloud.control.identity import create_admin_key
+    from picloud.control.identity import create_operator_key
     from picloud.database import connect
     from picloud.local.data_folder import with_running_servers
     from picloud.migrations import check_schema
@@ -136,7 +136,7 @@ def _key_from_database(name: str) -> str:
     try:
         with connect(url, name="keys") as connection:
             check_schema(connection)
-            return create_admin_key(connection, name)
+            return create_operator_key(connection, name)
     except psycopg.OperationalError as error:
         told = str(error).strip().partition("\n")[0]
         raise UnavailableError(f"PostgreSQL does not answer: {told}") from None

@@ -19,7 +19,7 @@ import pytest
 
 from picloud import broker
 from picloud.broker import Reply
-from picloud.control.identity import create_admin_key
+from picloud.control.identity import create_operator_key
 from picloud.outbox.accept import Arrival
 from picloud.services.vault import Vault
 from picloud.settings import Settings
@@ -111,7 +111,7 @@ def _pattern(endpoint: Endpoint) -> re.Pattern[str]:
 @pytest.fixture
 def api(database_url: str, redis_url: str) -> Iterator[Api]:
     with psycopg.connect(database_url) as connection:
-        key = create_admin_key(connection, "test")
+        key = create_operator_key(connection, "test")
     dispatcher = PlayedDispatcher()
     with asyncio.Runner() as runner:
         pool: Any = psycopg_pool.AsyncConnectionPool(

@@ -38,7 +38,7 @@ def test_a_row_is_cancelled_in_whatever_state_it_is(api: Api, seeds: Seeds, stat
     row = seeds.waiting(app, seeds.script(app), state=state)
     assert api.post(f"/outbox/{row}/cancel") == {"id": str(row), "status": "cancelled"}
     shown = api.get(f"/executions/{row}")
-    assert (shown["status"], shown["error"]) == ("cancelled", {"code": "cancelled", "message": "cancelled by admin"})
+    assert (shown["status"], shown["error"]) == ("cancelled", {"code": "cancelled", "message": "cancelled by local"})
     assert api.call("DELETE", f"/outbox/{row}", expect=409)["code"] == "already_ended"
     assert api.get("/system/books")["balanced"]
     assert seeds.count("dead_letters") == 0
@@ -135,7 +135,7 @@ def test_a_replay_is_a_new_execution_of_the_same_event(api: Api, seeds: Seeds) -
     assert (shown["resolution"], shown["replayed_as"], shown["resolved_by"]) == (
         "replayed",
         replayed["execution_id"],
-        "admin",
+        "local",
     )
     assert api.post(f"/dead-letters/{letter}/replay", expect=409)["code"] == "already_resolved"
     assert api.get("/system/books")["balanced"]

@@ -307,7 +307,7 @@ def test_many_are_ignored_with_a_reason(api: Api, seeds: Seeds) -> None:
     done = api.post("/apps/shop/dead-letters/ignore", {"reason": "test data"})
     assert {each["id"] for each in done["ignored"]} == {str(each) for each in letters}
     shown = api.get(f"/dead-letters/{letters[0]}")
-    assert (shown["resolution"], shown["resolution_note"], shown["resolved_by"]) == ("ignored", "test data", "admin")
+    assert (shown["resolution"], shown["resolution_note"], shown["resolved_by"]) == ("ignored", "test data", "local")
     assert seeds.count("dead_letters", "resolution = 'unresolved'") == 1
 
 

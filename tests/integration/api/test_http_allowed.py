@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from picloud.access import InstanceRole, Principal
 from picloud.control import http_allowed
-from picloud.control.identity import Principal
 from picloud.errors import PermissionDeniedError
 from tests.integration.api.conftest import Api
 from tests.seeding import Seeds
@@ -130,7 +130,7 @@ def test_a_deploy_neither_sets_nor_clears_the_list(api: Api) -> None:
 def test_whoever_is_no_admin_is_refused_behind_the_door_too(database_url: str) -> None:
     async def change() -> None:
         async with await psycopg.AsyncConnection.connect(database_url) as connection:
-            member = Principal(1, "user", "member", is_admin=False)
+            member = Principal(1, "user", "member", InstanceRole.MEMBER)
             with pytest.raises(PermissionDeniedError):
                 await http_allowed.replace_allowed(connection, member, "shop", ["nas.lan"])
             with pytest.raises(PermissionDeniedError):

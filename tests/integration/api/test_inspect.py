@@ -294,6 +294,29 @@ def test_a_worker_is_told_to_drain(api: Api, seeds: Seeds) -> None:
     assert api.post(f"/system/workers/{new_id()}/drain", expect=404)["code"] == "not_found"
 
 
+def test_throughput_counts_the_last_seconds_only(api: Api, seeds: Seeds) -> None:
+    app = seeds.app()
+    script = seeds.script(app)
+    for status in ("completed", "completed", "failed", "abandoned", "dead", "cancelled", "depth_exceeded"):
+        seeds.ended(app, script, status)
+    # Accepted before, ended within them; and both before.
+    seeds.connection.execute("update executions set accepted_at = now() - interval '2 min' where status = 'dead'")
+    earlier = seeds.ended(app, script)
+    seeds.connection.execute(
+        "update executions set accepted_at = now() - interval '3 min', finished_at = now() - interval '2 min'"
+        " where id = %s",
+        (earlier,),
+    )
+    seeds.waiting(app, script)
+    old = seeds.waiting(app, script)
+    seeds.connection.execute("update outbox set accepted_at = now() - interval '1 h' where id = %s", (old,))
+    assert api.get("/system/throughput?seconds=60") == {
+        "seconds": 60.0, "accepted": 7, "completed": 2, "failed": 2, "dead": 1, "cancelled": 1, "depth_exceeded": 1,
+    }  # fmt: skip
+    assert api.get("/system/throughput?seconds=150")["completed"] == 3
+    assert api.get("/system/throughput?seconds=0", expect=400)["code"] == "invalid_input"
+
+
 def test_the_books_balance_over_every_kind_of_end_and_dropped_days(api: Api, seeds: Seeds) -> None:
     app = seeds.app()
     script = seeds.script(app)

@@ -30,7 +30,7 @@ def _use(api: Api, vault: Vault) -> None:
 def test_a_secret_is_set_listed_set_again_and_removed(api: Api, seeds: Seeds) -> None:
     seeds.app()
     made = _put(api, "STRIPE_KEY")
-    assert (made["app"], made["name"], made["version"], made["created_by"]) == ("shop", "STRIPE_KEY", 1, "admin")
+    assert (made["app"], made["name"], made["version"], made["created_by"]) == ("shop", "STRIPE_KEY", 1, "local")
     assert made["created_at"].endswith("Z")
     again = _put(api, "STRIPE_KEY", "another", expect=200)
     assert again["version"] == 2

@@ -49,7 +49,7 @@ def test_every_kind_is_made_shown_changed_and_removed(api: Api, shop: int, seeds
     made = _put(api, "it", kind=kind, retry={"base_ms": 7}, **detail)
     assert {key: made[key] for key in detail} == detail
     assert (made["name"], made["kind"], made["script"], made["enabled"]) == ("it", kind, "orders", True)
-    assert (made["principal"], made["retry"], made["waiting"]) == ("admin", {"base_ms": 7}, 0)
+    assert (made["principal"], made["retry"], made["waiting"]) == ("local", {"base_ms": 7}, 0)
     attempts = 1 if kind == "dead_letter" else 3
     assert (made["policy"]["base_ms"], made["policy"]["max_attempts"]) == (7, attempts)
     assert api.get("/apps/shop/triggers/it") == made
@@ -222,7 +222,7 @@ def test_what_waits_for_a_trigger_is_cancelled_with_it_when_asked_for(api: Api, 
     removed = api.call("DELETE", "/apps/shop/triggers/it?cancel_waiting=true")
     assert (removed["still_run"], removed["cancelled"]) == (0, 2)
     shown = api.get(f"/executions/{rows[0]}")
-    assert (shown["status"], shown["error"]["message"]) == ("cancelled", "cancelled by admin")
+    assert (shown["status"], shown["error"]["message"]) == ("cancelled", "cancelled by local")
     assert {str(row[0]) for row in seeds.connection.execute("select id from outbox").fetchall()} == {
         str(running),
         str(other),

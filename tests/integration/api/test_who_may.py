@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from picloud.control.identity import ensure_local_admin, new_key
+from picloud.control.identity import ensure_operator_key, new_key
 from picloud_web.api.openapi import document
 from tests.integration.api.conftest import Api
 from tests.seeding import Seeds
@@ -18,9 +18,15 @@ _EXAMPLES = {"app": "shop", "version": "1", "domain": "shop.example.org"}
 _UUID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 
 
+#: Open to everybody: what the API looks like is in its documentation anyway.
+_OPEN = {"/openapi.json"}
+
+
 def _operations() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for path, methods in document()["paths"].items():
+        if path.removeprefix("/api/v1") in _OPEN:
+            continue
         for method, operation in methods.items():
             values: dict[str, Any] = {"name": "lib/tax" if "/scripts/" in path else "some"}
             for name, schema in ((each["name"], each["schema"]) for each in operation["parameters"]):
@@ -44,13 +50,6 @@ def test_every_endpoint_there_is_refuses_callers_without_a_valid_key(api: Api) -
             assert "access-control-allow-origin" not in refused.headers
 
 
-def test_every_endpoint_refuses_a_principal_who_is_no_administrator(api: Api, seeds: Seeds) -> None:
-    seeds.connection.execute("update principals set is_admin = false")
-    for method, path in _operations():
-        refused = api.request(method, path, {} if method != "GET" else None)
-        assert (refused.status_code, refused.json["code"]) == (403, "permission_denied"), f"{method} {path}"
-
-
 def test_the_description_names_every_endpoint_that_is_served(api: Api) -> None:
     assert api.get("/openapi.json") == document()
     for method, path in _operations():
@@ -69,14 +68,15 @@ def test_a_page_of_another_origin_cannot_change_anything(api: Api, seeds: Seeds,
 
 def test_a_revoked_key_is_refused_at_once(api: Api) -> None:
     made = api.post("/keys", {"name": "ci"}, expect=201)
-    assert api.request("GET", "/me", key=made["key"]).json["name"] == "admin"
+    assert api.request("GET", "/me", key=made["key"]).json["name"] == "local"
     assert api.call("DELETE", f"/keys/{made['id']}")["revoked_at"].endswith("Z")
     assert api.request("GET", "/me", key=made["key"]).status_code == 401
 
 
 def test_expired_keys_and_keys_of_disabled_principals_are_refused_with_the_same_words(api: Api, seeds: Seeds) -> None:
     unknown = api.request("GET", "/me", key=new_key()).json
-    expired = api.post("/keys", {"name": "old", "expires_at": "2020-01-01T00:00:00Z"}, expect=201)
+    expired = api.post("/keys", {"name": "old"}, expect=201)
+    seeds.connection.execute("update api_keys set expires_at = now() where id = %s", (expired["id"],))
     assert api.request("GET", "/me", key=expired["key"]).json == unknown
     seeds.connection.execute("update principals set disabled_at = now()")
     assert api.request("GET", "/me").json == unknown
@@ -93,11 +93,11 @@ def test_a_key_is_shown_once_and_stored_as_its_hash_only(api: Api, seeds: Seeds)
 
 def test_the_local_administrator_keeps_a_key_that_works_and_gets_a_new_one_otherwise(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        first = ensure_local_admin(connection)
-        assert ensure_local_admin(connection, first) == first
+        first = ensure_operator_key(connection)
+        assert ensure_operator_key(connection, first) == first
         connection.execute("update api_keys set revoked_at = now()")
-        assert ensure_local_admin(connection, first) != first
-        assert ensure_local_admin(connection, "pic_of another database") not in {first, ""}
+        assert ensure_operator_key(connection, first) != first
+        assert ensure_operator_key(connection, "pic_of another database") not in {first, ""}
 
 
 def test_a_request_that_says_what_nobody_knows_is_refused_with_its_place(api: Api) -> None:

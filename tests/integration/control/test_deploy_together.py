@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import psycopg
 import pytest
 
+from picloud.access import InstanceRole, Principal
 from picloud.control.deploy import DeployPlan, deploy
-from picloud.control.identity import Principal
 from picloud.settings import Settings
 from tests.seeding import Seeds
 
@@ -31,7 +31,7 @@ async def _deploy(database_url: str, admin_id: int, files: Mapping[str, str]) ->
         return await deploy(
             connection,
             _SETTINGS,
-            Principal(admin_id, "user", "admin", is_admin=True),
+            Principal(admin_id, "user", "admin", InstanceRole.OWNER),
             "shop",
             manifest=manifest,
             files=files,

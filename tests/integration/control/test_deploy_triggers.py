@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from picloud.access import InstanceRole, Principal
 from picloud.control.apps import remove_app
 from picloud.control.deploy import DeployPlan, deploy
-from picloud.control.identity import Principal
 from picloud.control.trigger_rows import lock_app_and_rows
 from picloud.control.triggers import put_trigger
 from picloud.errors import ConflictError
@@ -38,7 +38,7 @@ async def _deploy(
         return await deploy(
             connection,
             settings or Settings(),
-            Principal(admin_id, "user", "admin", is_admin=True),
+            Principal(admin_id, "user", "admin", InstanceRole.OWNER),
             more.pop("app", "shop"),
             manifest={"app": {"name": "shop"}, **manifest},
             files={"scripts/a.rhai": "1", "scripts/b.rhai": "2"},
@@ -162,7 +162,7 @@ def test_of_two_apps_that_take_an_address_at_once_one_gets_it(shop: Shop) -> Non
             await psycopg.AsyncConnection.connect(shop.database_url, autocommit=True) as connection,
             connection.transaction(),
         ):
-            principal = Principal(seeds.admin_id, "user", "admin", is_admin=True)
+            principal = Principal(seeds.admin_id, "user", "admin", InstanceRole.OWNER)
             wanted = Trigger("mail", "orders", EmailTrigger("orders"))
             await put_trigger(connection, app, principal, wanted, RetryDefaults())
 
@@ -262,7 +262,7 @@ def test_a_message_that_is_sent_during_a_deploy_meets_the_new_consumer(shop: Sho
             await deploy(
                 connection,
                 Settings(),
-                Principal(shop.seeds.admin_id, "user", "admin", is_admin=True),
+                Principal(shop.seeds.admin_id, "user", "admin", InstanceRole.OWNER),
                 "shop",
                 manifest={"app": {"name": "shop"}, "trigger": [_WORK]},
                 files={"scripts/a.rhai": "1", "scripts/b.rhai": "2"},

@@ -11,7 +11,7 @@ import psycopg
 import psycopg_pool
 import pytest
 
-from picloud.control.identity import Principal
+from picloud.access import InstanceRole, Principal
 from picloud.control.records import Connection
 from picloud.control.secrets import Secret, list_secrets, remove_secret, set_secret
 from picloud.errors import ConfigurationError, NotFoundError
@@ -52,7 +52,7 @@ class Setter:
 
     def __init__(self, url: str, seeds: Seeds) -> None:
         self._url = url
-        self._admin = Principal(seeds.admin_id, "user", "admin", is_admin=True)
+        self._admin = Principal(seeds.admin_id, "user", "admin", InstanceRole.OWNER)
 
     async def in_transaction(self, change: Change[Value]) -> Value:
         async with (
@@ -193,7 +193,7 @@ def test_a_data_key_whose_maker_rolled_back_is_made_by_who_waited(
 
     async def race() -> None:
         async def fail(connection: Connection) -> None:
-            admin = Principal(seeds.admin_id, "user", "admin", is_admin=True)
+            admin = Principal(seeds.admin_id, "user", "admin", InstanceRole.OWNER)
             await set_secret(connection, Vault(master_key), "other", admin, name="KEY", value=VALUE)
             waiting = asyncio.create_task(put.setting("shop", "KEY", VALUE, Vault(master_key)))
             while not seeds.count("pg_locks", "not granted"):

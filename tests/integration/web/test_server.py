@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from picloud.control.identity import create_admin_key
+from picloud.control.identity import create_operator_key
 from picloud.settings import Settings
 from picloud_web.server import gunicorn_options
 from tests.integration.web.conftest import Stage, until
@@ -208,7 +208,7 @@ def test_two_instances_of_one_user_share_nothing() -> None:
 def test_names_in_a_path_reach_the_control_api_as_they_were_encoded(stage: Stage) -> None:
     keys = ["a%2Fb", "c/d", "%2F", "%2E%2E", "100%25", "%C3%BC%E2%98%83", "a%2525", "%20"]
     with stage.db.transaction():
-        authorization = f"Host: localhost\nAuthorization: Bearer {create_admin_key(stage.db, 'test')}"
+        authorization = f"Host: localhost\nAuthorization: Bearer {create_operator_key(stage.db, 'test')}"
     with serving(stage) as server:
         for key in keys:
             path = f"/api/v1/apps/{stage.app.name}/kv/c%2Fd/{key}"

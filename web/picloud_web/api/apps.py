@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from picloud.access import Capability
 from picloud.control import apps, http_allowed
 from picloud.control.apps import App, Domain, RemovedApp
 from picloud.control.pages import Page
@@ -41,14 +42,15 @@ class AllowedChange(Input, frozen=True):
     forbid: Entries = msgspec.field(default_factory=list[str])
 
 
-@api.get("/apps")
+@api.get("/apps", needs=Capability.SELF)
 async def list_apps(call: Call, query: Paging) -> Page[App]:
-    """All apps, by name."""
+    """The apps the caller may see, by name."""
     async with call.reading() as connection:
-        return await apps.list_apps(connection, limit=query.limit, after=query.after)
+        visible = call.caller.sight(Capability.APP_READ)
+        return await apps.list_apps(connection, limit=query.limit, after=query.after, ids=visible)
 
 
-@api.post("/apps", statuses=(201,))
+@api.post("/apps", needs=Capability.INSTANCE_CREATE_APPS, statuses=(201,))
 async def create_app(call: Call, body: NewApp) -> App:
     """Make an empty app."""
     async with call.transaction() as connection:
@@ -57,14 +59,14 @@ async def create_app(call: Call, body: NewApp) -> App:
     return made
 
 
-@api.get("/apps/{app}")
+@api.get("/apps/{app}", needs=Capability.APP_READ)
 async def show_app(call: Call) -> App:
     """One app."""
     async with call.reading() as connection:
         return await apps.read_app(connection, call.app)
 
 
-@api.delete("/apps/{app}", statuses=(200,))
+@api.delete("/apps/{app}", needs=Capability.APP_MANAGE, statuses=(200,))
 async def remove_app(call: Call) -> RemovedApp:
     """Remove an app with everything it holds.
 
@@ -74,14 +76,14 @@ async def remove_app(call: Call) -> RemovedApp:
         return await apps.remove_app(connection, call.app)
 
 
-@api.post("/apps/{app}/pause")
+@api.post("/apps/{app}/pause", needs=Capability.APP_MANAGE)
 async def pause_app(call: Call) -> App:
     """Stop an app: its requests are answered 503, its rows wait; what runs goes on."""
     async with call.transaction() as connection:
         return await apps.pause_app(connection, call.app)
 
 
-@api.post("/apps/{app}/resume")
+@api.post("/apps/{app}/resume", needs=Capability.APP_MANAGE)
 async def resume_app(call: Call) -> App:
     """Let a paused app go on with what waits."""
     async with call.transaction() as connection:
@@ -90,35 +92,35 @@ async def resume_app(call: Call) -> App:
     return resumed
 
 
-@api.get("/apps/{app}/domains")
+@api.get("/apps/{app}/domains", needs=Capability.APP_READ)
 async def list_domains(call: Call) -> Page[Domain]:
     """The domains mapped to an app."""
     async with call.reading() as connection:
         return await apps.list_domains(connection, call.app)
 
 
-@api.post("/apps/{app}/domains", statuses=(201,))
+@api.post("/apps/{app}/domains", needs=Capability.INSTANCE_MANAGE_DOMAINS, statuses=(201,))
 async def add_domain(call: Call, body: NewDomain) -> Domain:
     """Map a domain to an app. PiCloud's own names, localhost and IP addresses are refused."""
     async with call.transaction() as connection:
         return await apps.add_domain(connection, call.app, body.domain, call.services.settings)
 
 
-@api.delete("/apps/{app}/domains/{domain}")
+@api.delete("/apps/{app}/domains/{domain}", needs=Capability.APP_REMOVE_DOMAINS)
 async def remove_domain(call: Call) -> None:
     """Take a domain away from an app."""
     async with call.transaction() as connection:
         await apps.remove_domain(connection, call.app, call.path["domain"])
 
 
-@api.get("/apps/{app}/http-allowed")
+@api.get("/apps/{app}/http-allowed", needs=Capability.APP_READ)
 async def show_allowed(call: Call) -> Allowed:
     """The private addresses that scripts of an app may call."""
     async with call.reading() as connection:
         return Allowed(allowed=await http_allowed.read_allowed(connection, call.app))
 
 
-@api.put("/apps/{app}/http-allowed")
+@api.put("/apps/{app}/http-allowed", needs=Capability.INSTANCE_MANAGE_NETWORK)
 async def replace_allowed(call: Call, body: Allowed) -> Allowed:
     """Say which private addresses scripts of an app may call. Only for instance admins.
 
@@ -130,7 +132,7 @@ async def replace_allowed(call: Call, body: Allowed) -> Allowed:
     return Allowed(allowed=entries)
 
 
-@api.patch("/apps/{app}/http-allowed")
+@api.patch("/apps/{app}/http-allowed", needs=Capability.INSTANCE_MANAGE_NETWORK)
 async def change_allowed(call: Call, body: AllowedChange) -> Allowed:
     """Add to the list and take from it. What is to be forbidden and is not on it is answered 404.
 

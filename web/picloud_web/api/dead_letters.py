@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from picloud.access import Capability
 from picloud.control import dead_letters, resolutions
 from picloud.control.dead_letters import DeadLetter, DeadLetterDetail, LetterFilters, LetterGroup, Resolution
 from picloud.control.pages import DEFAULT_LIMIT, Page
@@ -13,7 +14,7 @@ from picloud.control.records import Connection
 from picloud.control.resolutions import Ignored, Pace, Replayed, VersionChoice
 from picloud.settings import MIB
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Filtered, Input, Instant, Limit, Text, wanted_app_id
+from picloud_web.api.inputs import Filtered, Input, Instant, Limit, Text, wanted_app_ids
 
 api = Endpoints("dead letters")
 
@@ -114,7 +115,7 @@ class Edit(Input, frozen=True):
     event: dict[str, Any]
 
 
-@api.get("/dead-letters", "/apps/{app}/dead-letters")
+@api.get("/dead-letters", "/apps/{app}/dead-letters", needs=Capability.APP_DEAD_LETTER_READ)
 async def list_dead_letters(call: Call, query: DeadLetterFilters) -> Page[DeadLetter]:
     """Dead letters, newest first, without their events."""
     async with call.reading() as connection:
@@ -122,7 +123,7 @@ async def list_dead_letters(call: Call, query: DeadLetterFilters) -> Page[DeadLe
         return await dead_letters.list_dead_letters(connection, wanted, limit=query.limit, after=query.after)
 
 
-@api.get("/dead-letters/groups", "/apps/{app}/dead-letters/groups")
+@api.get("/dead-letters/groups", "/apps/{app}/dead-letters/groups", needs=Capability.APP_DEAD_LETTER_READ)
 async def group_dead_letters(call: Call, query: GroupFilters) -> Page[LetterGroup]:
     """Dead letters counted by what they died of, the most frequent error first; always one page."""
     async with call.reading() as connection:
@@ -132,7 +133,7 @@ async def group_dead_letters(call: Call, query: GroupFilters) -> Page[LetterGrou
     return Page(groups, None)
 
 
-@api.post("/dead-letters/replay", "/apps/{app}/dead-letters/replay")
+@api.post("/dead-letters/replay", "/apps/{app}/dead-letters/replay", needs=Capability.APP_DEAD_LETTER_MANAGE)
 async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
     """Replay every open letter that fits, what died first first; `dry_run` only counts them.
 
@@ -153,7 +154,7 @@ async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
     return ReplayedMany(body.dry_run, matched, done, done[-1].available_at if done else None)
 
 
-@api.post("/dead-letters/ignore", "/apps/{app}/dead-letters/ignore")
+@api.post("/dead-letters/ignore", "/apps/{app}/dead-letters/ignore", needs=Capability.APP_DEAD_LETTER_MANAGE)
 async def ignore_many(call: Call, body: IgnoreMany) -> IgnoredMany:
     """Say that nothing is to be done about every open letter that fits; `dry_run` only counts them."""
     matched, chosen = await _chosen(call, body)
@@ -166,41 +167,54 @@ async def ignore_many(call: Call, body: IgnoreMany) -> IgnoredMany:
     return IgnoredMany(body.dry_run, matched, done)
 
 
-@api.get("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}")
+@api.get("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}", needs=Capability.APP_DEAD_LETTER_READ)
 async def show_dead_letter(call: Call) -> DeadLetterDetail:
     """One dead letter with its event, every attempt, its handlers and its replay."""
     async with call.reading() as connection:
-        app_id = await call.app_id(connection)
-        return await dead_letters.read_dead_letter(connection, call.path["id"], app_id=app_id)
+        app_ids = await call.app_ids(connection)
+        return await dead_letters.read_dead_letter(connection, call.path["id"], app_ids=app_ids)
 
 
-@api.patch("/dead-letters/{id:uuid}", "/apps/{app}/dead-letters/{id:uuid}", max_body_bytes=MAX_EVENT_BYTES)
+@api.patch(
+    "/dead-letters/{id:uuid}",
+    "/apps/{app}/dead-letters/{id:uuid}",
+    needs=Capability.APP_DEAD_LETTER_MANAGE,
+    max_body_bytes=MAX_EVENT_BYTES,
+)
 async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
     """Change the event of an open letter before it is replayed; what it died with is kept in `edited_from`."""
     async with call.transaction() as connection:
-        app_id = await call.app_id(connection)
-        return await resolutions.edit(connection, call.path["id"], body.event, app_id=app_id)
+        app_ids = await call.app_ids(connection)
+        return await resolutions.edit(connection, call.path["id"], body.event, app_ids=app_ids)
 
 
-@api.post("/dead-letters/{id:uuid}/replay", "/apps/{app}/dead-letters/{id:uuid}/replay")
+@api.post(
+    "/dead-letters/{id:uuid}/replay",
+    "/apps/{app}/dead-letters/{id:uuid}/replay",
+    needs=Capability.APP_DEAD_LETTER_MANAGE,
+)
 async def replay_dead_letter(call: Call, body: Replay) -> Replayed:
     """Run the event again as a new execution. A letter that is resolved already is answered 409."""
     async with call.transaction() as connection:
-        app_id = await call.app_id(connection)
+        app_ids = await call.app_ids(connection)
         replayed = await resolutions.replay_one(
-            connection, call.principal, call.path["id"], app_id=app_id, version=body.version
+            connection, call.principal, call.path["id"], app_ids=app_ids, version=body.version
         )
     await call.wake_relay()
     return replayed
 
 
-@api.post("/dead-letters/{id:uuid}/ignore", "/apps/{app}/dead-letters/{id:uuid}/ignore")
+@api.post(
+    "/dead-letters/{id:uuid}/ignore",
+    "/apps/{app}/dead-letters/{id:uuid}/ignore",
+    needs=Capability.APP_DEAD_LETTER_MANAGE,
+)
 async def ignore_dead_letter(call: Call, body: Ignore) -> DeadLetterDetail:
     """Say that nothing is to be done about a letter."""
     async with call.transaction() as connection:
-        app_id = await call.app_id(connection)
+        app_ids = await call.app_ids(connection)
         return await resolutions.ignore_one(
-            connection, call.principal, call.path["id"], note=body.reason, app_id=app_id
+            connection, call.principal, call.path["id"], note=body.reason, app_ids=app_ids
         )
 
 
@@ -221,7 +235,7 @@ async def _filters(
 ) -> LetterFilters:
     return LetterFilters(
         ids=ids,
-        app_id=await wanted_app_id(call, connection, given.app),
+        app_ids=await wanted_app_ids(call, connection, given.app),
         script=given.script,
         source=given.source,
         trigger=given.trigger,

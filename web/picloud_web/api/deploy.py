@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from picloud.access import Capability
 from picloud.control import deploy
 from picloud.control.deploy import DeployPlan
 from picloud.settings import MIB
@@ -29,7 +30,7 @@ class DeployRequest(Input, frozen=True):
     cancel_waiting: bool = False
 
 
-@api.post("/apps/{app}/deploy", max_body_bytes=_MAX_DEPLOY_BYTES)
+@api.post("/apps/{app}/deploy", needs=Capability.APP_WRITE_SCRIPTS, max_body_bytes=_MAX_DEPLOY_BYTES)
 async def deploy_app(call: Call, body: DeployRequest) -> DeployPlan:
     """Make an app what a manifest and files say, in one transaction, and tell what changed.
 

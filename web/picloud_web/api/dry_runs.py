@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from picloud.access import Capability
 from picloud.control import dry_runs
 from picloud.control.dry_runs import DryRun
 from picloud.control.resolutions import VersionChoice
@@ -30,7 +31,10 @@ class Trial(Input, frozen=True, kw_only=True):
 
 
 @api.post(
-    "/dead-letters/{id:uuid}/dry-run", "/apps/{app}/dead-letters/{id:uuid}/dry-run", max_body_bytes=MAX_EVENT_BYTES
+    "/dead-letters/{id:uuid}/dry-run",
+    "/apps/{app}/dead-letters/{id:uuid}/dry-run",
+    needs=Capability.APP_DEAD_LETTER_MANAGE,
+    max_body_bytes=MAX_EVENT_BYTES,
 )
 async def try_dead_letter(call: Call, body: Trial) -> DryRun:
     """Run a letter's event and tell what would be committed; nothing is.
@@ -47,7 +51,7 @@ async def try_dead_letter(call: Call, body: Trial) -> DryRun:
                 version=body.version,
                 event=body.event,
                 with_calls=body.with_calls,
-                app_id=await call.app_id(connection),
+                app_ids=await call.app_ids(connection),
             )
         try:
             reply = await call.services.dispatcher.run_sync(arrival, timeout_ms=timeout_ms)

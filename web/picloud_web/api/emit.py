@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import falcon
 import msgspec
 
+from picloud.access import Capability
 from picloud.control.emit import Emitted, Source, emit
 from picloud.settings import KIB, MIB
 from picloud_web.api.endpoints import Call, Endpoints
@@ -26,7 +27,7 @@ class Emission(Input, frozen=True, kw_only=True):
     trigger: Name | None = None
 
 
-@api.post("/apps/{app}/emit", max_body_bytes=_MAX_EVENT_BYTES)
+@api.post("/apps/{app}/emit", needs=Capability.APP_MANAGE_TRIGGERS, max_body_bytes=_MAX_EVENT_BYTES)
 async def emit_event(call: Call, body: Emission) -> Emitted:
     """Fire a source by hand: the triggers that listen run as if it had happened.
 

@@ -2,12 +2,15 @@
 
 An endpoint is a function whose annotations say all there is to say::
 
-    @api.post("/apps/{app}/pause")
+    @api.post("/apps/{app}/pause", needs=Capability.APP_MANAGE)
     async def pause(call: Call) -> App:
         \"\"\"Stop an app.\"\"\"
 
 ``query``, ``headers`` and ``body`` are further parameters, of msgspec types. From them come the checks
-of a request, the answer's encoding and the OpenAPI document (``picloud_web.api.openapi``).
+of a request, the answer's encoding and the OpenAPI document (``picloud_web.api.openapi``). ``needs`` is what the caller
+must be allowed, in the app of the path when there is one; it has no default, so that nobody can forget to say it.
+
+What an endpoint changes it changes in ``Call.transaction``, which writes the audit log.
 
 ``picloud_web.api.serving`` is how calls reach it.
 """
@@ -23,9 +26,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from picloud.access import Caller, Capability, Principal
 from picloud.broker import OUTAGES, WAKE_LIST, script
 from picloud.control.apps import find_app
-from picloud.control.identity import Principal
+from picloud.control.audit import Entry, write_entry
 from picloud.control.records import Connection
 from picloud.settings import KIB
 from picloud_web.services import Services
@@ -47,25 +51,48 @@ class Call:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
         headers: sent with the answer.
+        entry: what the audit log will say; an endpoint fills in what was there before and after.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
     """
 
     services: Services
-    principal: Principal
+    caller: Caller
+    endpoint: Endpoint
     path: dict[str, Any]
     status: int
+    request_id: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
     execution_id: UUID | None = None
+    entry: Entry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.entry = Entry(action=self.endpoint.operation, app=self.path.get("app"), object=self._object())
+
+    @property
+    def principal(self) -> Principal:
+        """Who is calling."""
+        return self.caller.principal
 
     @property
     def app(self) -> str:
         """The app in the path."""
         return str(self.path["app"])
 
-    async def app_id(self, connection: Connection) -> int | None:
-        """The id of the app in the path; None: the path is about all apps. Raises: NotFoundError."""
+    async def app_ids(self, connection: Connection) -> list[int] | None:
+        """The ids of the apps the call is about; None: all.
+
+        That is the app in the path, else every app in which the caller has the capability that the endpoint needs.
+        Raises: NotFoundError.
+        """
         name = self.path.get("app")
-        return None if name is None else (await find_app(connection, name)).id
+        if name is not None:
+            return [(await find_app(connection, name)).id]
+        assert self.endpoint.needs is not None, "a call that needs nothing is about no app"
+        return self.caller.sight(self.endpoint.needs)
+
+    def _object(self) -> str:
+        """What the call is about, in the app or without one, as its path names it."""
+        return "/".join(str(value) for name, value in self.path.items() if name != "app")
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[Connection]:
@@ -75,9 +102,11 @@ class Call:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """A connection in a transaction, committed at the end of the block."""
+        """A connection in a transaction, committed at the end of the block with an entry in the audit log."""
         async with self.services.database.connection() as connection, connection.transaction():
             yield connection
+            if not self.entry.is_void:
+                await write_entry(connection, self.entry, self.caller, self.request_id)
 
     async def wake_relay(self) -> None:
         """Say that rows became due, after their commit. A relay that does not hear it looks by itself, later."""
@@ -95,6 +124,7 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
+        needs: what the caller must be allowed; None: nobody is asked who they are.
         statuses: what it answers when all goes well; the first one unless the handler says otherwise.
         query: type of the query parameters; None: there are none.
         headers: type of the request headers that mean something here; None: there are none.
@@ -106,12 +136,18 @@ class Endpoint:
     path: str
     tag: str
     handler: Handler
+    needs: Capability | None
     statuses: tuple[int, ...]
     max_body_bytes: int
     query: Any
     headers: Any
     body: Any
     returns: Any
+
+    @property
+    def operation(self) -> str:
+        """Its name, stable and unique together with the path: in the audit log, and as OpenAPI's ``operationId``."""
+        return self.handler.__name__
 
     @property
     def summary(self) -> str:
@@ -134,30 +170,47 @@ class Endpoints:
         self._tag = tag
         self._collected: list[Endpoint] = []
 
-    def get(self, *paths: str) -> Callable[[Handler], Handler]:
-        return self._decorator("GET", paths, (200,), 0)
+    def get(self, *paths: str, needs: Capability | None) -> Callable[[Handler], Handler]:
+        return self._decorator("GET", paths, needs, (200,), 0)
 
     def post(
-        self, *paths: str, statuses: tuple[int, ...] = (200,), max_body_bytes: int = DEFAULT_BODY_BYTES
+        self,
+        *paths: str,
+        needs: Capability | None,
+        statuses: tuple[int, ...] = (200,),
+        max_body_bytes: int = DEFAULT_BODY_BYTES,
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("POST", paths, statuses, max_body_bytes)
+        return self._decorator("POST", paths, needs, statuses, max_body_bytes)
 
     def put(
-        self, *paths: str, statuses: tuple[int, ...] = (200,), max_body_bytes: int = DEFAULT_BODY_BYTES
+        self,
+        *paths: str,
+        needs: Capability | None,
+        statuses: tuple[int, ...] = (200,),
+        max_body_bytes: int = DEFAULT_BODY_BYTES,
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("PUT", paths, statuses, max_body_bytes)
+        return self._decorator("PUT", paths, needs, statuses, max_body_bytes)
 
-    def patch(self, *paths: str, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Callable[[Handler], Handler]:
-        return self._decorator("PATCH", paths, (200,), max_body_bytes)
+    def patch(
+        self, *paths: str, needs: Capability | None, max_body_bytes: int = DEFAULT_BODY_BYTES
+    ) -> Callable[[Handler], Handler]:
+        return self._decorator("PATCH", paths, needs, (200,), max_body_bytes)
 
-    def delete(self, *paths: str, statuses: tuple[int, ...] = (204,)) -> Callable[[Handler], Handler]:
-        return self._decorator("DELETE", paths, statuses, 0)
+    def delete(
+        self, *paths: str, needs: Capability | None, statuses: tuple[int, ...] = (204,)
+    ) -> Callable[[Handler], Handler]:
+        return self._decorator("DELETE", paths, needs, statuses, 0)
 
     def collected(self) -> tuple[Endpoint, ...]:
         return tuple(self._collected)
 
     def _decorator(
-        self, method: str, paths: tuple[str, ...], statuses: tuple[int, ...], max_body_bytes: int
+        self,
+        method: str,
+        paths: tuple[str, ...],
+        needs: Capability | None,
+        statuses: tuple[int, ...],
+        max_body_bytes: int,
     ) -> Callable[[Handler], Handler]:
         def collect(handler: Handler) -> Handler:
             hints = typing.get_type_hints(handler, include_extras=True)
@@ -169,6 +222,7 @@ class Endpoints:
                         path=path,
                         tag=self._tag,
                         handler=handler,
+                        needs=needs,
                         statuses=statuses,
                         max_body_bytes=max_body_bytes,
                         query=hints.get("query"),

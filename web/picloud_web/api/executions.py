@@ -4,6 +4,7 @@ import asyncio
 import time
 from uuid import UUID
 
+from picloud.access import Capability
 from picloud.control import executions, logs, system
 from picloud.control.executions import Execution, ExecutionDetail, Status, TreeNode
 from picloud.control.logs import LogLine
@@ -31,7 +32,7 @@ class Wait(Input, frozen=True):
     wait: Seconds = 0
 
 
-@api.get("/executions", "/apps/{app}/executions")
+@api.get("/executions", "/apps/{app}/executions", needs=Capability.APP_READ_EXECUTIONS)
 async def list_executions(call: Call, query: ExecutionFilters) -> Page[Execution]:
     """Executions, newest first; those that still wait or run are among them."""
     async with call.reading() as connection:
@@ -39,7 +40,7 @@ async def list_executions(call: Call, query: ExecutionFilters) -> Page[Execution
         return await executions.list_executions(connection, wanted, limit=query.limit, after=query.after)
 
 
-@api.get("/executions/{id:uuid}", "/apps/{app}/executions/{id:uuid}")
+@api.get("/executions/{id:uuid}", "/apps/{app}/executions/{id:uuid}", needs=Capability.APP_READ_EXECUTIONS)
 async def show_execution(call: Call, query: Wait) -> ExecutionDetail:
     """One execution with its result and logs.
 
@@ -54,8 +55,8 @@ async def show_execution(call: Call, query: Wait) -> ExecutionDetail:
 
 async def _read(call: Call) -> ExecutionDetail:
     async with call.reading() as connection:
-        app_id = await call.app_id(connection)
-        return await executions.read_execution(connection, call.path["id"], app_id=app_id)
+        app_ids = await call.app_ids(connection)
+        return await executions.read_execution(connection, call.path["id"], app_ids=app_ids)
 
 
 async def _wait_for_end(call: Call, execution_id: UUID, most_seconds: float) -> None:
@@ -69,28 +70,28 @@ async def _wait_for_end(call: Call, execution_id: UUID, most_seconds: float) -> 
                 return
 
 
-@api.get("/executions/{id:uuid}/logs", "/apps/{app}/executions/{id:uuid}/logs")
+@api.get("/executions/{id:uuid}/logs", "/apps/{app}/executions/{id:uuid}/logs", needs=Capability.APP_READ_EXECUTIONS)
 async def show_logs(call: Call) -> Page[LogLine]:
     """What one execution logged, in all its attempts."""
     async with call.reading() as connection:
-        await executions.require(connection, call.path["id"], app_id=await call.app_id(connection))
+        await executions.require(connection, call.path["id"], app_ids=await call.app_ids(connection))
         return Page(await logs.read_logs(connection, call.path["id"]), None)
 
 
-@api.get("/executions/{id:uuid}/tree", "/apps/{app}/executions/{id:uuid}/tree")
+@api.get("/executions/{id:uuid}/tree", "/apps/{app}/executions/{id:uuid}/tree", needs=Capability.APP_READ_EXECUTIONS)
 async def show_tree(call: Call, query: Paging) -> Page[TreeNode]:
     """Everything that goes back to the same first cause, oldest first, with what caused it and its depth.
 
     What still waits or runs is among it. `parent_execution_id` may name an execution that history no longer has.
     """
     async with call.reading() as connection:
-        app_id = await call.app_id(connection)
+        app_ids = await call.app_ids(connection)
         return await executions.read_tree(
-            connection, call.path["id"], limit=query.limit, after=query.after, app_id=app_id
+            connection, call.path["id"], limit=query.limit, after=query.after, app_ids=app_ids
         )
 
 
-@api.get("/abandoned-executions", "/apps/{app}/abandoned-executions")
+@api.get("/abandoned-executions", "/apps/{app}/abandoned-executions", needs=Capability.APP_READ_EXECUTIONS)
 async def list_abandoned(call: Call, query: Filtered) -> Page[AbandonedExecution]:
     """Sync runs whose answer nobody waited for any more, newest first."""
     async with call.reading() as connection:

@@ -69,7 +69,7 @@ class Filtered(Paging, frozen=True, kw_only=True):
 async def filters(call: Call, connection: Connection, query: Filtered, status: str | None = None) -> Filters:
     """The filters of a list. Raises: NotFoundError: there is no such app."""
     return Filters(
-        app_id=await wanted_app_id(call, connection, query.app),
+        app_ids=await wanted_app_ids(call, connection, query.app),
         script=query.script,
         source=query.source,
         trigger=query.trigger,
@@ -78,18 +78,20 @@ async def filters(call: Call, connection: Connection, query: Filtered, status: s
     )
 
 
-async def wanted_app_id(call: Call, connection: Connection, named: str | None) -> int | None:
-    """The id of the app that the path or ``named`` means; None: all apps.
+async def wanted_app_ids(call: Call, connection: Connection, named: str | None) -> list[int] | None:
+    """The ids of the apps that the path or ``named`` means; None: all apps.
 
     Raises:
-        NotFoundError: there is no such app.
+        NotFoundError: there is no such app, or not for this caller.
         InvalidInputError: the two mean different apps.
     """
-    if named is not None and call.path.get("app", named) != named:
+    if named is None:
+        return await call.app_ids(connection)
+    if call.path.get("app", named) != named:
         raise InvalidInputError(f"app: {named!r} is not the app in the path")
-    if named is not None:
-        return (await find_app(connection, named)).id
-    return await call.app_id(connection)
+    if call.endpoint.needs is not None:
+        call.caller.require(call.endpoint.needs, named)
+    return [(await find_app(connection, named)).id]
 
 
 # Reading them

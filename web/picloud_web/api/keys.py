@@ -1,21 +1,62 @@
-"""API keys, and who one belongs to."""
+"""API keys, and who the caller is."""
+
+from typing import Annotated
 
 import msgspec
 
-from picloud.control import identity
-from picloud.control.identity import Key, Principal
+from picloud.access import AppRole, Capability, InstanceRole, Scope
+from picloud.control import identity, key_rules
+from picloud.control.identity import Key
+from picloud.control.key_rules import WantedKey
 from picloud.control.pages import Page
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Input, Instant, Name, Paging
+from picloud_web.api.inputs import Input, Instant, Name, Paging, Text
 
 api = Endpoints("keys")
 
+Scopes = Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=len(Scope))]
 
-class NewKey(Input, frozen=True):
-    """A key to be made, for the principal who asks."""
+
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, and what the key or session that was presented is limited to.
+
+    Attributes:
+        scopes: as they were given, without those they include.
+        app: the one app the key is for; null: it is bound to none.
+        apps: what the caller is in its apps; an admin of the installation is admin of every app, also of those not named.
+    """
+
+    id: int
+    kind: str
+    name: str
+    role: InstanceRole
+    credential: str
+    scopes: list[Scope]
+    app: str | None
+    apps: dict[str, AppRole]
+
+
+class NewKey(Input, frozen=True, kw_only=True):
+    """A key to be made. What is left out is as with the key that asks: a key makes none that may more than itself.
+
+    Attributes:
+        app: the one app it shall be for.
+        principal: whom it shall belong to; for instance admins.
+    """
 
     name: Name
     expires_at: Instant | None = None
+    scopes: Scopes | None = None
+    app: Text | None = None
+    principal: Text | None = None
+
+
+class NewAppKey(Input, frozen=True, kw_only=True):
+    """A key for one app."""
+
+    name: Name
+    expires_at: Instant | None = None
+    scopes: Scopes | None = None
 
 
 class MadeKey(msgspec.Struct, frozen=True):
@@ -27,39 +68,85 @@ class MadeKey(msgspec.Struct, frozen=True):
     details: Key
 
 
-@api.get("/me")
-async def show_me(call: Call) -> Principal:
-    """Who the presented key belongs to."""
-    return call.principal
+@api.get("/me", needs=Capability.SELF)
+async def show_me(call: Call) -> Me:
+    """Who is calling, and what they may."""
+    caller = call.caller
+    return Me(
+        id=caller.principal.id,
+        kind=caller.principal.kind,
+        name=caller.principal.name,
+        role=caller.principal.role,
+        credential=caller.credential,
+        scopes=sorted(caller.scopes),
+        app=caller.app,
+        apps={name: each.role for name, each in caller.memberships.items() if caller.role_in(name)},
+    )
 
 
-@api.get("/keys")
+@api.get("/keys", needs=Capability.SELF)
 async def list_keys(call: Call, query: Paging) -> Page[Key]:
-    """All keys, newest first, without the keys themselves."""
+    """Keys, newest first, without the keys themselves: the caller's own; for instance admins all."""
     async with call.reading() as connection:
-        return await identity.list_keys(connection, limit=query.limit, after=query.after)
+        return await identity.list_keys(connection, limit=query.limit, after=query.after, **_within(call))
 
 
-@api.post("/keys", statuses=(201,))
+@api.post("/keys", needs=Capability.SELF, statuses=(201,))
 async def create_key(call: Call, body: NewKey) -> MadeKey:
     """Make a key; the answer is the only time it is shown."""
-    async with call.transaction() as connection:
-        made, key = await identity.create_key(connection, call.principal, body.name, expires_at=body.expires_at)
-    return MadeKey(made.id, made.name, key, made)
+    return await _make(call, WantedKey(body.name, body.expires_at, body.scopes, body.app, body.principal))
 
 
-@api.get("/keys/{id:int}")
+@api.get("/keys/{id:int}", needs=Capability.SELF)
 async def show_key(call: Call) -> Key:
     """One key, without the key itself."""
     async with call.reading() as connection:
-        return await identity.read_key(connection, call.path["id"])
+        return await identity.read_key(connection, call.path["id"], **_within(call))
 
 
-@api.delete("/keys/{id:int}", statuses=(200,))
+@api.delete("/keys/{id:int}", needs=Capability.SELF, statuses=(200,))
 async def revoke_key(call: Call) -> Key:
     """Revoke a key; it is refused from now on, everywhere."""
     async with call.transaction() as connection:
-        return await identity.revoke_key(connection, call.path["id"])
+        return await identity.revoke_key(connection, call.path["id"], **_within(call))
+
+
+@api.get("/apps/{app}/keys", needs=Capability.APP_MANAGE_KEYS)
+async def list_app_keys(call: Call, query: Paging) -> Page[Key]:
+    """The keys that are for one app, newest first, whoever they belong to."""
+    async with call.reading() as connection:
+        ids = await call.app_ids(connection)
+        return await identity.list_keys(
+            connection, limit=query.limit, after=query.after, app_id=ids[0] if ids else None
+        )
+
+
+@api.post("/apps/{app}/keys", needs=Capability.APP_MANAGE_KEYS, statuses=(201,))
+async def create_app_key(call: Call, body: NewAppKey) -> MadeKey:
+    """Make a key for one app, which belongs to the caller; the answer is the only time it is shown."""
+    return await _make(call, WantedKey(body.name, body.expires_at, body.scopes, call.app))
+
+
+@api.delete("/apps/{app}/keys/{id:int}", needs=Capability.APP_MANAGE_KEYS, statuses=(200,))
+async def revoke_app_key(call: Call) -> Key:
+    """Revoke a key of one app, whoever it belongs to."""
+    async with call.transaction() as connection:
+        ids = await call.app_ids(connection)
+        return await identity.revoke_key(connection, call.path["id"], app_id=ids[0] if ids else None)
+
+
+async def _make(call: Call, wanted: WantedKey) -> MadeKey:
+    async with call.transaction() as connection:
+        made, key = await key_rules.make_key(connection, call.caller, wanted)
+        call.entry.object, call.entry.after = str(made.id), made
+    return MadeKey(made.id, made.name, key, made)
+
+
+def _within(call: Call) -> dict[str, int | None]:
+    """Whose keys the caller may see and revoke: its own; as an admin everybody's, with a key of one app only that app's."""
+    if call.caller.may(Capability.INSTANCE_MANAGE_USERS):
+        return {}
+    return {"principal_id": call.principal.id, "app_id": call.caller.app_id}
 
 
 ENDPOINTS = api.collected()

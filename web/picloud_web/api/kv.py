@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from picloud.access import Capability
 from picloud.control import kv
 from picloud.control.kv import ABSENT, PRESENT, Collection, StoredKey, Written
 from picloud.control.pages import Page
@@ -50,14 +51,14 @@ class Conditions(Input, frozen=True):
     )
 
 
-@api.get("/apps/{app}/kv")
+@api.get("/apps/{app}/kv", needs=Capability.APP_READ_DATA)
 async def list_collections(call: Call, query: Paging) -> Page[Collection]:
     """The collections of an app, by name, with how much they hold."""
     async with call.reading() as connection:
         return await kv.list_collections(connection, call.app, limit=query.limit, after=query.after)
 
 
-@api.get("/apps/{app}/kv/{collection:segment}")
+@api.get("/apps/{app}/kv/{collection:segment}", needs=Capability.APP_READ_DATA)
 async def list_entries(call: Call, query: KeyFilters) -> Page[StoredKey]:
     """The keys of a collection, in the order of their bytes."""
     async with call.reading() as connection:
@@ -72,7 +73,7 @@ async def list_entries(call: Call, query: KeyFilters) -> Page[StoredKey]:
         )
 
 
-@api.get("/apps/{app}/kv/{collection:segment}/{key:path}")
+@api.get("/apps/{app}/kv/{collection:segment}/{key:path}", needs=Capability.APP_READ_DATA)
 async def show_entry(call: Call) -> Any:
     """The value under a key; its version is the `ETag`."""
     async with call.reading() as connection:
@@ -81,7 +82,12 @@ async def show_entry(call: Call) -> Any:
     return entry.value
 
 
-@api.put("/apps/{app}/kv/{collection:segment}/{key:path}", statuses=(200, 201), max_body_bytes=_MAX_VALUE_BYTES)
+@api.put(
+    "/apps/{app}/kv/{collection:segment}/{key:path}",
+    needs=Capability.APP_WRITE_DATA,
+    statuses=(200, 201),
+    max_body_bytes=_MAX_VALUE_BYTES,
+)
 async def put_entry(call: Call, query: Lifetime, headers: Conditions, body: msgspec.Raw) -> Written:
     """Leave a JSON value under a key, and fire the triggers of that.
 
@@ -107,7 +113,7 @@ async def put_entry(call: Call, query: Lifetime, headers: Conditions, body: msgs
     return written
 
 
-@api.delete("/apps/{app}/kv/{collection:segment}/{key:path}")
+@api.delete("/apps/{app}/kv/{collection:segment}/{key:path}", needs=Capability.APP_WRITE_DATA)
 async def remove_entry(call: Call, headers: Conditions) -> None:
     """Remove a key, and fire the triggers of that. `If-Match: "version"` removes only that version."""
     async with call.transaction() as connection:

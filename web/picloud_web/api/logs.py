@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from picloud.access import Capability
 from picloud.control import logs
 from picloud.control.logs import LogPage
 from picloud_web.api.endpoints import Call, Endpoints
@@ -19,7 +20,7 @@ class Follow(Paging, frozen=True):
     wait: Seconds = 0
 
 
-@api.get("/logs", "/apps/{app}/logs")
+@api.get("/logs", "/apps/{app}/logs", needs=Capability.APP_READ_EXECUTIONS)
 async def follow_logs(call: Call, query: Follow) -> LogPage:
     """Logs after the cursor, oldest first; without one, the last there are.
 
@@ -29,8 +30,8 @@ async def follow_logs(call: Call, query: Follow) -> LogPage:
     give_up_at = time.monotonic() + query.wait
     while True:
         async with call.reading() as connection:
-            app_id = await call.app_id(connection)
-            page = await logs.follow_logs(connection, app_id=app_id, limit=query.limit, after=query.after)
+            app_ids = await call.app_ids(connection)
+            page = await logs.follow_logs(connection, app_ids=app_ids, limit=query.limit, after=query.after)
         left = give_up_at - time.monotonic()
         if page.items or left <= 0:
             return page

@@ -32,7 +32,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     execution_id: str | None
 
 
-@api.get("/openapi.json")
+@api.get("/openapi.json", needs=None)
 async def show_description(_call: Call) -> dict[str, Any]:
     """This document."""
     return document()

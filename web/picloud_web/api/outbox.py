@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from picloud.access import Capability
 from picloud.broker import INBOX_ALIVE_SECONDS, OUTAGES, Reply, inbox_alive_key, inbox_key, script
 from picloud.control import waiting
 from picloud.control.pages import Page
@@ -30,7 +31,7 @@ class Cancelled(msgspec.Struct, frozen=True):
     status: Literal["cancelled"]
 
 
-@api.get("/outbox", "/apps/{app}/outbox")
+@api.get("/outbox", "/apps/{app}/outbox", needs=Capability.APP_READ_EXECUTIONS)
 async def list_rows(call: Call, query: OutboxFilters) -> Page[Row]:
     """Rows still to run, the longest accepted first."""
     async with call.reading() as connection:
@@ -38,20 +39,22 @@ async def list_rows(call: Call, query: OutboxFilters) -> Page[Row]:
         return await waiting.list_rows(connection, wanted, limit=query.limit, after=query.after)
 
 
-@api.get("/outbox/{id:uuid}", "/apps/{app}/outbox/{id:uuid}")
+@api.get("/outbox/{id:uuid}", "/apps/{app}/outbox/{id:uuid}", needs=Capability.APP_READ_EXECUTIONS)
 async def show_row(call: Call) -> RowDetail:
     """One row with its event."""
     async with call.reading() as connection:
-        return await waiting.read_row(connection, call.path["id"], app_id=await call.app_id(connection))
+        return await waiting.read_row(connection, call.path["id"], app_ids=await call.app_ids(connection))
 
 
-@api.post("/outbox/{id:uuid}/cancel", "/apps/{app}/outbox/{id:uuid}/cancel")
+@api.post("/outbox/{id:uuid}/cancel", "/apps/{app}/outbox/{id:uuid}/cancel", needs=Capability.APP_CANCEL_EXECUTIONS)
 async def cancel_row(call: Call) -> Cancelled:
     """Take a row back, whether it waits or runs. One that has ended is answered 409."""
     return await _cancel(call)
 
 
-@api.delete("/outbox/{id:uuid}", "/apps/{app}/outbox/{id:uuid}", statuses=(200,))
+@api.delete(
+    "/outbox/{id:uuid}", "/apps/{app}/outbox/{id:uuid}", needs=Capability.APP_CANCEL_EXECUTIONS, statuses=(200,)
+)
 async def delete_row(call: Call) -> Cancelled:
     """The same as `cancel`."""
     return await _cancel(call)
@@ -59,8 +62,8 @@ async def delete_row(call: Call) -> Cancelled:
 
 async def _cancel(call: Call) -> Cancelled:
     async with call.transaction() as connection:
-        app_id = await call.app_id(connection)
-        gone = await waiting.cancel(connection, call.path["id"], by=call.principal.name, app_id=app_id)
+        app_ids = await call.app_ids(connection)
+        gone = await waiting.cancel(connection, call.path["id"], by=call.principal.name, app_ids=app_ids)
     if gone.reply_to is not None:
         await _answer_waiter(call, gone.reply_to, gone.id)
     await call.wake_relay()  # the next row of its key may go

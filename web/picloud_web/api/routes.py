@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from picloud.access import Capability
 from picloud.control import routes
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
@@ -21,14 +22,14 @@ class NewRoute(Input, frozen=True):
     dispatch_mode: Literal["sync", "async"] = "sync"
 
 
-@api.get("/apps/{app}/routes")
+@api.get("/apps/{app}/routes", needs=Capability.APP_READ)
 async def list_routes(call: Call, query: Paging) -> Page[Route]:
     """The routes of an app."""
     async with call.reading() as connection:
         return await routes.list_routes(connection, call.app, limit=query.limit, after=query.after)
 
 
-@api.post("/apps/{app}/routes", statuses=(201,))
+@api.post("/apps/{app}/routes", needs=Capability.APP_MANAGE_ROUTES, statuses=(201,))
 async def create_route(call: Call, body: NewRoute) -> Route:
     """Add a route. One that answers the same requests as another is refused."""
     async with call.transaction() as connection:
@@ -43,14 +44,14 @@ async def create_route(call: Call, body: NewRoute) -> Route:
         )
 
 
-@api.get("/apps/{app}/routes/{id:int}")
+@api.get("/apps/{app}/routes/{id:int}", needs=Capability.APP_READ)
 async def show_route(call: Call) -> Route:
     """One route."""
     async with call.reading() as connection:
         return await routes.read_route(connection, await find_app(connection, call.app), call.path["id"])
 
 
-@api.delete("/apps/{app}/routes/{id:int}")
+@api.delete("/apps/{app}/routes/{id:int}", needs=Capability.APP_MANAGE_ROUTES)
 async def remove_route(call: Call) -> None:
     """Remove a route."""
     async with call.transaction() as connection:

@@ -7,6 +7,7 @@ from uuid import UUID
 import falcon
 import msgspec
 
+from picloud.access import Capability
 from picloud.broker import Reply
 from picloud.control import scripts
 from picloud.control.apps import find_app
@@ -85,27 +86,34 @@ class Invoked(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: Any = msgspec.UNSET
 
 
-@api.get("/apps/{app}/scripts")
+@api.get("/apps/{app}/scripts", needs=Capability.APP_READ_SCRIPTS)
 async def list_scripts(call: Call, query: Paging) -> Page[Script]:
     """The scripts of an app, by name, without their sources."""
     async with call.reading() as connection:
         return await scripts.list_scripts(connection, call.app, limit=query.limit, after=query.after)
 
 
-@api.post("/apps/{app}/scripts", statuses=(201, 200), max_body_bytes=_MAX_SOURCE_BYTES)
+@api.post(
+    "/apps/{app}/scripts", needs=Capability.APP_WRITE_SCRIPTS, statuses=(201, 200), max_body_bytes=_MAX_SOURCE_BYTES
+)
 async def create_script(call: Call, body: NewScript) -> Script:
     """Make a script, or give the one of this name a new version."""
     return await _put(call, body.name, body)
 
 
-@api.get("/apps/{app}/scripts/{name:path}")
+@api.get("/apps/{app}/scripts/{name:path}", needs=Capability.APP_READ_SCRIPTS)
 async def show_script(call: Call) -> Script:
     """One script with the source that runs now."""
     async with call.reading() as connection:
         return await scripts.show_script(connection, await find_app(connection, call.app), call.path["name"])
 
 
-@api.put("/apps/{app}/scripts/{name:path}", statuses=(200, 201), max_body_bytes=_MAX_SOURCE_BYTES)
+@api.put(
+    "/apps/{app}/scripts/{name:path}",
+    needs=Capability.APP_WRITE_SCRIPTS,
+    statuses=(200, 201),
+    max_body_bytes=_MAX_SOURCE_BYTES,
+)
 async def put_script(call: Call, body: NewVersion) -> Script:
     """Write a new version of a script, or its first.
 
@@ -125,7 +133,7 @@ async def _put(call: Call, name: str, wanted: NewVersion) -> Script:
     return script
 
 
-@api.delete("/apps/{app}/scripts/{name:path}", statuses=(200,))
+@api.delete("/apps/{app}/scripts/{name:path}", needs=Capability.APP_WRITE_SCRIPTS, statuses=(200,))
 async def remove_script(call: Call, query: Removal) -> RemovedScript:
     """Remove a script that no route and no trigger uses. What was accepted for it still runs, or is cancelled."""
     async with call.transaction() as connection:
@@ -136,7 +144,7 @@ async def remove_script(call: Call, query: Removal) -> RemovedScript:
     return removed
 
 
-@api.get("/apps/{app}/scripts/{name:path}/versions")
+@api.get("/apps/{app}/scripts/{name:path}/versions", needs=Capability.APP_READ_SCRIPTS)
 async def list_versions(call: Call, query: Paging) -> Page[Version]:
     """The versions of a script, newest first, without their sources."""
     async with call.reading() as connection:
@@ -144,7 +152,7 @@ async def list_versions(call: Call, query: Paging) -> Page[Version]:
         return await scripts.list_versions(connection, app, call.path["name"], limit=query.limit, after=query.after)
 
 
-@api.get("/apps/{app}/scripts/{name:path}/versions/{version:int}")
+@api.get("/apps/{app}/scripts/{name:path}/versions/{version:int}", needs=Capability.APP_READ_SCRIPTS)
 async def show_version(call: Call) -> Version:
     """One version of a script with its source."""
     async with call.reading() as connection:
@@ -152,7 +160,7 @@ async def show_version(call: Call) -> Version:
         return await scripts.read_version(connection, app, call.path["name"], call.path["version"])
 
 
-@api.post("/apps/{app}/scripts/{name:path}/rollback")
+@api.post("/apps/{app}/scripts/{name:path}/rollback", needs=Capability.APP_WRITE_SCRIPTS)
 async def rollback(call: Call, body: Rollback) -> Script:
     """Make an earlier version of a script current again; no version is lost."""
     async with call.transaction() as connection:
@@ -161,7 +169,12 @@ async def rollback(call: Call, body: Rollback) -> Script:
         )
 
 
-@api.post("/apps/{app}/scripts/{name:path}/invoke", statuses=(200, 202), max_body_bytes=_MAX_ARGS_BYTES)
+@api.post(
+    "/apps/{app}/scripts/{name:path}/invoke",
+    needs=Capability.APP_INVOKE,
+    statuses=(200, 202),
+    max_body_bytes=_MAX_ARGS_BYTES,
+)
 async def invoke(call: Call, body: Invocation) -> Invoked:
     """Run a script with arguments, and wait for what it returns (`sync`) or not (`async`).
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from picloud.access import Capability
 from picloud.control import secrets
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
@@ -37,21 +38,26 @@ class NewValue(Input, frozen=True):
         return "NewValue(…)"
 
 
-@api.get("/apps/{app}/secrets")
+@api.get("/apps/{app}/secrets", needs=Capability.APP_READ_SECRETS)
 async def list_secrets(call: Call, query: Paging) -> Page[Secret]:
     """The secrets of an app, by name, without their values."""
     async with call.reading() as connection:
         return await secrets.list_secrets(connection, call.app, limit=query.limit, after=query.after)
 
 
-@api.get("/apps/{app}/secrets/{name}")
+@api.get("/apps/{app}/secrets/{name}", needs=Capability.APP_READ_SECRETS)
 async def show_secret(call: Call) -> Secret:
     """One secret, without its value: no call answers with that."""
     async with call.reading() as connection:
         return await secrets.read_secret(connection, await find_app(connection, call.app), call.path["name"])
 
 
-@api.put("/apps/{app}/secrets/{name}", statuses=(200, 201), max_body_bytes=_MAX_BODY_BYTES)
+@api.put(
+    "/apps/{app}/secrets/{name}",
+    needs=Capability.APP_MANAGE_SECRETS,
+    statuses=(200, 201),
+    max_body_bytes=_MAX_BODY_BYTES,
+)
 async def set_secret(call: Call, body: NewValue) -> Secret:
     """Set a secret. Runs that read it from now on read this value."""
     name = call.path["name"]
@@ -63,7 +69,7 @@ async def set_secret(call: Call, body: NewValue) -> Secret:
     return made
 
 
-@api.delete("/apps/{app}/secrets/{name}")
+@api.delete("/apps/{app}/secrets/{name}", needs=Capability.APP_MANAGE_SECRETS)
 async def remove_secret(call: Call) -> None:
     """Remove a secret. Scripts that read it fail from now on."""
     async with call.transaction() as connection:

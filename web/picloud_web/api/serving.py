@@ -1,8 +1,8 @@
 """The one way every call takes to its endpoint.
 
-Refuse what a foreign page sent; ask for a key; ask what the key may do; read the body within
-its limit; check the values; let the endpoint work; send what it returns. No endpoint can be
-added that forgets one of these.
+Refuse what a foreign page sent; ask who is calling (``credentials``); ask whether they may (``picloud.access``); read the
+body within its limit; check the values; let the endpoint work; send what it returns. No endpoint can be added that forgets
+one of these.
 """
 
 from __future__ import annotations
@@ -19,27 +19,23 @@ import msgspec
 import psycopg
 import psycopg_pool
 
-from picloud.control.identity import Principal, authenticate
+from picloud.access import Caller
 from picloud.database import is_outage
 from picloud.errors import (
     AuthenticationError,
     InvalidInputError,
     NotFoundError,
-    PermissionDeniedError,
     PiCloudError,
     UnavailableError,
 )
 from picloud_web import problems
+from picloud_web.api.credentials import NOBODY, authenticate, refuse_foreign_pages, request_id
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
 from picloud_web.bodies import read_body
 from picloud_web.services import Services
 
 Application: TypeAlias = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
-
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: What browsers say of a request that another origin's page made (Fetch Metadata, W3C).
-_FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 #: How Falcon's router writes a placeholder. Numbers are those that fit into PostgreSQL's integer.
 _CONVERTERS = {
@@ -84,10 +80,10 @@ class _Responder:
     async def respond(self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: Any) -> None:
         """Take one call all the way; what goes wrong is raised, and answered by ``picloud_web.problems``."""
         endpoint, path = self._find(path, request)
-        _refuse_foreign_pages(request)
+        refuse_foreign_pages(request)
         try:
-            principal = await _authorize(self._services, request)
-            call = Call(self._services, principal, path, endpoint.statuses[0])
+            caller = await _authorized(self._services, request, endpoint, path.get("app"))
+            call = Call(self._services, caller, endpoint, path, endpoint.statuses[0], request_id(request))
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
@@ -173,25 +169,13 @@ def _raw_path(request: falcon.asgi.Request) -> str:
     return raw.decode("latin-1").partition("?")[0]
 
 
-def _refuse_foreign_pages(request: falcon.asgi.Request) -> None:
-    """A page of another origin must not act through the browser of whoever looks at it."""
-    site = request.get_header("sec-fetch-site")
-    if request.method not in _SAFE_METHODS and site is not None and site.lower() in _FOREIGN_SITES:
-        raise PermissionDeniedError("another site's page may not change anything here", code="foreign_page")
-
-
-async def _authorize(services: Services, request: falcon.asgi.Request) -> Principal:
-    """Who is calling, and may they? For now an administrator may do everything and nobody else anything."""
-    scheme, _, key = (request.get_header("authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not key:
-        raise AuthenticationError(
-            "this needs an API key, sent as `Authorization: Bearer pic_…`", hint="`picloud keys create` makes one"
-        )
-    async with services.database.connection() as connection:
-        principal = await authenticate(connection, key.strip())
-    if not principal.is_admin:
-        raise PermissionDeniedError(f"{principal.name} is no administrator")
-    return principal
+async def _authorized(services: Services, request: falcon.asgi.Request, endpoint: Endpoint, app: str | None) -> Caller:
+    """Who is calling; refused unless they may."""
+    if endpoint.needs is None:
+        return NOBODY
+    caller = await authenticate(services, request)
+    caller.require(endpoint.needs, app)
+    return caller
 
 
 async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:

@@ -5,6 +5,7 @@ import datetime as dt
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from picloud.access import Capability
 from picloud.control import triggers
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
@@ -88,14 +89,14 @@ def _read(wanted: WantedTrigger, name: str | None = None) -> Trigger:
     return trigger_from_data(data if name is None else data | {"name": name})
 
 
-@api.get("/apps/{app}/triggers")
+@api.get("/apps/{app}/triggers", needs=Capability.APP_READ)
 async def list_triggers(call: Call, query: TriggerFilters) -> Page[StoredTrigger]:
     """The triggers of an app, by name."""
     async with call.reading() as connection:
         return await triggers.list_triggers(connection, call.app, kind=query.kind, limit=query.limit, after=query.after)
 
 
-@api.post("/apps/{app}/triggers", statuses=(201,))
+@api.post("/apps/{app}/triggers", needs=Capability.APP_MANAGE_TRIGGERS, statuses=(201,))
 async def create_trigger(call: Call, body: NewTrigger) -> StoredTrigger:
     """Make a trigger. One of its name, its queue or its address that is there already is answered 409."""
     made = await _put(call, _read(body), may_replace=False)
@@ -104,14 +105,14 @@ async def create_trigger(call: Call, body: NewTrigger) -> StoredTrigger:
     return made
 
 
-@api.get("/apps/{app}/triggers/{trigger}")
+@api.get("/apps/{app}/triggers/{trigger}", needs=Capability.APP_READ)
 async def show_trigger(call: Call) -> StoredTrigger:
     """One trigger."""
     async with call.reading() as connection:
         return await triggers.read_trigger(connection, await find_app(connection, call.app), call.path["trigger"])
 
 
-@api.put("/apps/{app}/triggers/{trigger}", statuses=(200, 201))
+@api.put("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS, statuses=(200, 201))
 async def put_trigger(call: Call, body: WantedTrigger) -> StoredTrigger:
     """Make a trigger, or make the one of this name like the body.
 
@@ -120,7 +121,7 @@ async def put_trigger(call: Call, body: WantedTrigger) -> StoredTrigger:
     return await _put(call, _read(body, call.path["trigger"]))
 
 
-@api.patch("/apps/{app}/triggers/{trigger}")
+@api.patch("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS)
 async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
     """Switch a trigger off or on.
 
@@ -132,7 +133,7 @@ async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
     return switched
 
 
-@api.delete("/apps/{app}/triggers/{trigger}", statuses=(200,))
+@api.delete("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS, statuses=(200,))
 async def remove_trigger(call: Call, query: Removal) -> RemovedTrigger:
     """Remove a trigger. What it has accepted still runs, or is cancelled; messages of its queue wait."""
     async with call.transaction() as connection:
@@ -143,7 +144,7 @@ async def remove_trigger(call: Call, query: Removal) -> RemovedTrigger:
     return removed
 
 
-@api.get("/apps/{app}/schedules")
+@api.get("/apps/{app}/schedules", needs=Capability.APP_READ)
 async def list_schedules(call: Call, query: Paging) -> Page[TriggerSchedule]:
     """The cron triggers of an app, by name, each with its next five times."""
     async with call.reading() as connection:
@@ -152,7 +153,7 @@ async def list_schedules(call: Call, query: Paging) -> Page[TriggerSchedule]:
         )
 
 
-@api.get("/apps/{app}/topics")
+@api.get("/apps/{app}/topics", needs=Capability.APP_READ)
 async def list_topics(call: Call, query: Paging) -> Page[Topic]:
     """What of topics an app listens to: globs, each with the triggers that run."""
     async with call.reading() as connection:

@@ -1,0 +1,75 @@
+"""Who sends a request: by an API key in ``Authorization``, or by the session cookie of a signed-in person.
+
+A browser sends its cookie with whatever any page makes it send. So a cookie counts only when the browser says that the
+page is PiCloud's own (Fetch Metadata, W3C; ``Origin``, RFC 6454, from browsers that do not say it). A key is not sent by
+itself, but a request that changes something and that a foreign page sent is refused whatever it carries.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import falcon.asgi
+
+from picloud.access import Caller, InstanceRole, Principal
+from picloud.control.identity import authenticate_key, authenticate_session
+from picloud.errors import AuthenticationError, PermissionDeniedError
+from picloud_web.events import SESSION_COOKIE
+from picloud_web.services import Services
+
+#: The caller of an endpoint that asks nobody who they are; it has no scope and no app.
+NOBODY = Caller(Principal(0, "service", "nobody", InstanceRole.MEMBER), scopes=frozenset(), credential="none")
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_REQUEST_ID_CHARACTERS = 100
+
+
+async def authenticate(services: Services, request: falcon.asgi.Request) -> Caller:
+    """Who is calling. A key wins over a cookie.
+
+    Raises:
+        AuthenticationError: nobody who is known.
+        PermissionDeniedError: a page of another origin sent it with somebody's cookie.
+    """
+    scheme, _, key = (request.get_header("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        async with services.database.connection() as connection:
+            return await authenticate_key(connection, key.strip())
+    tokens = request.get_cookie_values(SESSION_COOKIE)
+    if not tokens:
+        raise AuthenticationError(
+            "this needs an API key, sent as `Authorization: Bearer pic_…`, or a session",
+            hint="`picloud keys create` makes a key, `picloud login` signs in",
+        )
+    if is_foreign(request):
+        raise _foreign_page()
+    async with services.database.connection() as connection:
+        return await authenticate_session(connection, tokens[0])
+
+
+def refuse_foreign_pages(request: falcon.asgi.Request) -> None:
+    """A page of another origin must not act through the browser of whoever looks at it."""
+    if request.method not in _SAFE_METHODS and is_foreign(request):
+        raise _foreign_page()
+
+
+def is_foreign(request: falcon.asgi.Request) -> bool:
+    """Whether a browser sent this for a page that is not PiCloud's own. ``none`` is a person who typed the address."""
+    site = request.get_header("sec-fetch-site")
+    if site is not None:
+        return site.lower() not in {"same-origin", "none"}
+    origin = request.get_header("origin")
+    return origin is not None and urlsplit(origin).netloc != request.netloc
+
+
+def request_id(request: falcon.asgi.Request) -> str:
+    """What the caller calls this request (``X-Request-Id``), as far as it can be stored and shown; else a new id."""
+    given = request.get_header("x-request-id", default="")
+    if 0 < len(given) <= _MOST_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
+        return given
+    return str(uuid4())
+
+
+def _foreign_page() -> PermissionDeniedError:
+    return PermissionDeniedError("another site's page may not do anything here", code="foreign_page")
