@@ -7,9 +7,11 @@ message``, with line and column when the manifest was read from text.
 
 * ``entries``: the manifest as data
 * ``names``: what names, files and paths may look like
+* ``positions``: where keys and values stand in the text
 * ``reading``: from TOML or JSON to a ``Manifest``
 * ``scripts``, ``triggers``: the tables of that name
-* ``tables``: handing out checked values, collecting what is wrong, and where it stands
+* ``syntax``: what is wrong with a text that is no TOML
+* ``tables``: handing out checked values, collecting what is wrong
 """
 
 from picloud.manifest.entries import DispatchMode, Manifest, QueueEntry, RouteEntry, ScriptEntry, TriggerEntry
@@ -22,8 +24,15 @@ from picloud.manifest.names import (
     wrong_path,
     wrong_script_name,
 )
-from picloud.manifest.reading import FILE_NAME, examine_manifest, load_manifest, parse_manifest
-from picloud.manifest.tables import Problem
+from picloud.manifest.reading import (
+    FILE_NAME,
+    ManifestText,
+    examine_manifest,
+    load_manifest,
+    parse_manifest,
+    read_manifest,
+)
+from picloud.manifest.tables import Problem, did_you_mean
 
 __all__ = [
     "FILE_NAME",
@@ -31,15 +40,18 @@ __all__ = [
     "SCRIPT_SUFFIX",
     "DispatchMode",
     "Manifest",
+    "ManifestText",
     "Problem",
     "QueueEntry",
     "RouteEntry",
     "ScriptEntry",
     "TriggerEntry",
+    "did_you_mean",
     "examine_manifest",
     "load_manifest",
     "parse_manifest",
     "path_shape",
+    "read_manifest",
     "script_name",
     "wrong_app_name",
     "wrong_path",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from picloud.errors import ManifestError
 from picloud.manifest.names import SCRIPT_SUFFIX, script_name, wrong_file
-from picloud.manifest.tables import Problems
 from picloud.triggers import QueueTrigger, Trigger
 
 if TYPE_CHECKING:
@@ -124,18 +124,30 @@ class Manifest:
         Raises:
             ManifestError: a file the manifest names is not there, or two files give one name.
         """
-        paths = sorted(path for path in files if path.endswith(SCRIPT_SUFFIX))
-        entries = {entry.file: entry for entry in self.scripts}
-        problems = Problems(file)
-        for missing in sorted(entries.keys() - set(paths)):
-            problems.add((), f"{missing} does not exist")
+        paths = _script_paths(files)
+        if wrong := self.wrong_files(paths):
+            raise ManifestError("\n".join(f"{file}: {message}" for _, message in wrong))
+        return tuple(self._entry_of(path) for path in paths)
+
+    def wrong_files(self, files: Iterable[str]) -> list[tuple[str, str]]:
+        """What keeps ``files`` from being the scripts of this app: the file, and what to tell about it."""
+        paths = _script_paths(files)
+        missing = sorted({entry.file for entry in self.scripts} - set(paths))
+        found = [(path, f"{path} does not exist") for path in missing]
         by_name: dict[str, ScriptEntry] = {}
         for path in paths:
-            entry = entries.get(path) or ScriptEntry(script_name(path), path)
+            entry = self._entry_of(path)
             first = by_name.setdefault(entry.name, entry)
             if (wrong := wrong_file(path)) is not None:
-                problems.add((), wrong)
+                found.append((path, wrong))
             elif first is not entry:
-                problems.add((), f"{first.file} and {path} would both be called {entry.name!r}")
-        problems.raise_any()
-        return tuple(by_name.values())
+                found.append((path, f"{first.file} and {path} would both be called {entry.name!r}"))
+        return found
+
+    def _entry_of(self, path: str) -> ScriptEntry:
+        named = next((entry for entry in self.scripts if entry.file == path), None)
+        return named or ScriptEntry(script_name(path), path)
+
+
+def _script_paths(files: Iterable[str]) -> list[str]:
+    return sorted(path for path in files if path.endswith(SCRIPT_SUFFIX))

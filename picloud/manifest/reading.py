@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from picloud.errors import ManifestError
 from picloud.manifest.entries import DISPATCH_MODES, DispatchMode, Manifest, RouteEntry, ScriptEntry
 from picloud.manifest.names import METHODS, path_shape, wrong_app_name, wrong_path
-from picloud.manifest.scripts import read_scripts, script_of
-from picloud.manifest.tables import Problem, Problems, Table, find_positions
+from picloud.manifest.positions import Place, Positions, find_positions
+from picloud.manifest.scripts import files_named, read_scripts, script_of
+from picloud.manifest.syntax import syntax_problem
+from picloud.manifest.tables import Problem, Problems, Table
 from picloud.manifest.triggers import read_queues, read_triggers
 
 if TYPE_CHECKING:
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE_NAME = "picloud.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestText:
+    """``picloud.toml`` as it was read from a file.
+
+    Attributes:
+        manifest: None when there are problems.
+        files_named: every script's file it names, with the place where it does; also of a manifest with problems.
+    """
+
+    file: str
+    manifest: Manifest | None
+    problems: tuple[Problem, ...]
+    files_named: tuple[tuple[Place, str], ...] = ()
+    _positions: Positions = field(default_factory=Positions)
+
+    def problem(self, place: Place, message: str, *, of_key: bool = False) -> Problem:
+        """A problem that somebody else found, at its place in the text."""
+        problems = Problems(self.file, self._positions)
+        problems.add(place, message, of_key=of_key)
+        return problems.in_order()[0]
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -38,6 +62,17 @@ def examine_manifest(path: Path) -> tuple[Manifest | None, tuple[Problem, ...]]:
     Raises:
         ManifestError: there is no such file, or it cannot be read.
     """
+    text = read_manifest(path)
+    return text.manifest, text.problems
+
+
+def read_manifest(path: Path) -> ManifestText:
+    """The manifest at ``path`` with the places in its text.
+
+    Raises:
+        ManifestError: there is no such file, or it cannot be read.
+    """
+    file = str(path)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -48,12 +83,15 @@ def examine_manifest(path: Path) -> tuple[Manifest | None, tuple[Problem, ...]]:
         raise ManifestError(f"{path}: {error.strerror}") from None
     try:
         data = tomllib.loads(text)
+        positions = find_positions(text)
     except tomllib.TOMLDecodeError as error:
-        return None, (_syntax_problem(str(path), str(error), text),)
-    problems = Problems(str(path), find_positions(text))
+        return ManifestText(file, None, (syntax_problem(file, str(error), text),))
+    except RecursionError:
+        return ManifestText(file, None, (Problem(file, 1, 1, "arrays or tables are nested too deeply"),))
+    problems = Problems(file, positions)
     manifest = _read(data, problems)
     found = problems.in_order()
-    return (None if found else manifest), found
+    return ManifestText(file, None if found else manifest, found, tuple(files_named(data)), positions)
 
 
 def parse_manifest(data: Mapping[str, Any], file: str = FILE_NAME) -> Manifest:
@@ -112,11 +150,3 @@ def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:
         first_of[method, path_shape(path)] = path
         routes.append(RouteEntry(method, path, script.name, mode, script.file))
     return routes
-
-
-def _syntax_problem(file: str, message: str, text: str) -> Problem:
-    """What tomllib says, with its position as every other problem has it."""
-    what, _, position = message.partition(" (at ")
-    numbers = [int(number) for number in re.findall(r"\d+", position)]
-    line, column = numbers if len(numbers) == 2 else (len(text.splitlines()) or 1, 1)
-    return Problem(file, line, column, what)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from picloud.manifest.entries import WHOLE_LIMITS, ScriptEntry
 from picloud.manifest.names import script_name, wrong_file, wrong_script_name
-from picloud.manifest.tables import Table
+from picloud.manifest.positions import Place
+from picloud.manifest.tables import Table, is_list
+
+#: By table, the keys that name a script's file.
+_NAMING = {"script": ("file",), "route": ("script",), "trigger": ("script", "failed_script")}
 
 
 def read_scripts(top: Table) -> dict[str, ScriptEntry]:
@@ -44,3 +49,15 @@ def script_of(table: Table, key: str, scripts: dict[str, ScriptEntry]) -> Script
         table.problem(key, f"{taken} is called {name!r} already: give {file} a [[script]] entry with its own name")
         return None
     return scripts.setdefault(file, ScriptEntry(name, file))
+
+
+def files_named(data: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Every script's file that a manifest names, and where: also of one that is wrong elsewhere."""
+    for table, keys in _NAMING.items():
+        entries = data.get(table)
+        for number, entry in enumerate(entries if is_list(entries) else [], start=1):
+            named: Mapping[str, Any] = cast("Mapping[str, Any]", entry) if isinstance(entry, Mapping) else {}
+            for key in keys:
+                file = named.get(key)
+                if isinstance(file, str) and wrong_file(file) is None:
+                    yield (table, number, key), file

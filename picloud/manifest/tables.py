@@ -2,23 +2,19 @@
 
 It knows what a table is, not what a manifest is. A place such as ("route", 2, "path")
 is ``path`` of the second ``[[route]]``; for a manifest read from text each place has a
-line and a column, which tomllib does not tell.
+span in it (``positions``).
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeGuard, TypeVar, cast
+from typing import Any, Literal, TypeGuard, TypeVar, cast
 
 from picloud.errors import ManifestError
-
-Place: TypeAlias = tuple[str | int, ...]
-#: 1-based line and column of each place in the text.
-Positions: TypeAlias = Mapping[Place, tuple[int, int]]
+from picloud.manifest.positions import Place, Positions, Span
 
 #: Strings of one kind: a literal type stays what it is.
 _Text = TypeVar("_Text", bound=str)
@@ -28,29 +24,48 @@ _MAX_SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong; line and column are 1-based, 0 when there is no text."""
+    """One thing that is wrong, or with the severity ``warning`` one that may be meant.
+
+    Attributes:
+        line: 1-based; 0 when there is no text.
+        column: 1-based, in characters; 0 when there is no text.
+        end_column: the column after its last character in that line; 0 when only its start is known.
+    """
 
     file: str
     line: int
     column: int
     message: str
+    end_column: int = 0
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         where = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{where}: {self.message}"
+        return f"{self.file}{where}: {'warning: ' if self.severity == 'warning' else ''}{self.message}"
 
 
 class Problems:
-    """Collects what is wrong, so that one run shows all of it."""
+    """Collects what is wrong, so that one run shows all of it.
+
+    Args:
+        file: how messages name the manifest.
+        positions: of its text; None: it was not read from one.
+    """
 
     def __init__(self, file: str, positions: Positions | None = None) -> None:
         self._file = file
-        self._positions = positions or {}
+        self._positions = positions
         self._found: list[Problem] = []
 
-    def add(self, place: Place, message: str) -> None:
-        line, column = self._position(place)
-        self._found.append(Problem(self._file, line, column, f"{_spell(place)}{message}"))
+    def add(self, place: Place, message: str, *, of_key: bool = False) -> None:
+        """Report ``message`` about the value at ``place``, or about the key itself."""
+        spelled = f"{spell_place(place)}{message}"
+        if self._positions is None:
+            self._found.append(Problem(self._file, 0, 0, spelled))
+            return
+        span = self._positions.of_key(place) if of_key else self._positions.of_value(place)
+        span = span or Span(1, 1, 1)
+        self._found.append(Problem(self._file, span.line, span.column, spelled, span.end_column))
 
     def in_order(self) -> tuple[Problem, ...]:
         """In the order of the text; without one, as they were found."""
@@ -60,11 +75,6 @@ class Problems:
         """Raise one ManifestError with a line for each problem."""
         if self._found:
             raise ManifestError("\n".join(str(each) for each in self.in_order()))
-
-    def _position(self, place: Place) -> tuple[int, int]:
-        while place and place not in self._positions:
-            place = place[:-1]  # a key that is missing is reported where its table starts
-        return self._positions.get(place, (0, 0))
 
 
 class Table:
@@ -80,9 +90,9 @@ class Table:
         self._problems = problems
         self._asked: list[str] = []
 
-    def problem(self, key: str | None, message: str) -> None:
-        """Report ``message`` at ``key``, or at the table itself."""
-        self._problems.add(self._place if key is None else (*self._place, key), message)
+    def problem(self, key: str | None, message: str, *, of_key: bool = False) -> None:
+        """Report ``message`` about the value of ``key`` (or the key itself), or about the table."""
+        self._problems.add(self._place if key is None else (*self._place, key), message, of_key=of_key)
 
     def table(self, key: str, *, required: bool = True) -> Table | None:
         value = self._take(key)
@@ -98,7 +108,7 @@ class Table:
         value = self._take(key)
         if value is None:
             return
-        if not _is_list(value):
+        if not is_list(value):
             self.problem(key, f"expected [[{key}]] with double brackets, not {_describe(value)}")
             return
         for number, item in enumerate(value, start=1):
@@ -147,7 +157,7 @@ class Table:
         value = self._take(key)
         if value is None:
             return default
-        if not _is_list(value):
+        if not is_list(value):
             self.problem(key, f"expected an array of strings, not {_describe(value)}")
             return None
         chosen = [self._one_of((*self._place, key, number), item, choices) for number, item in enumerate(value, 1)]
@@ -194,14 +204,15 @@ class Table:
         """Report every key nobody asked for: a misspelt one that is ignored would be believed to work."""
         for key in self._data:
             if key not in self._asked:
-                self.problem(key, f"no such key{did_you_mean(key, self._asked)}")
+                self.problem(key, f"no such key{did_you_mean(key, self._asked)}", of_key=True)
 
     def _take(self, key: str) -> Any:
         self._asked.append(key)
         return self._data.get(key)
 
 
-def _is_list(value: object) -> TypeGuard[list[Any]]:
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Whether ``value`` is an array, of whatever."""
     return isinstance(value, list)
 
 
@@ -230,36 +241,9 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _spell(place: Place) -> str:
+def spell_place(place: Place) -> str:
     """("route", 2, "path") is spelled ``route[2].path: ``."""
     spelled = ""
     for part in place:
         spelled += f"[{part}]" if isinstance(part, int) else f".{part}" if spelled else part
     return f"{spelled}: " if spelled else ""
-
-
-_HEADER = re.compile(r"\s*\[(\[?)\s*([A-Za-z0-9_-]+)((?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*\]")
-_KEY = re.compile(r"""\s*(["']?)([A-Za-z0-9_-]+)\1\s*[=.]""")
-
-
-def find_positions(text: str) -> dict[Place, tuple[int, int]]:
-    """Line and column of each header and key of a TOML text.
-
-    It goes line by line and knows nothing of multi-line strings: there a number may be off,
-    while what is accepted and refused is decided by tomllib alone.
-    """
-    positions: dict[Place, tuple[int, int]] = {}
-    counts: dict[str, int] = {}
-    place: Place = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            second_bracket, name, rest = header.groups()
-            if second_bracket and not rest:
-                counts[name] = counts.get(name, 0) + 1
-            place = (name, counts[name]) if name in counts else (name,)
-            place += tuple(part.strip() for part in rest.split(".")[1:])
-            positions.setdefault((name,), (number, header.start(2) + 1))
-            positions.setdefault(place, (number, header.start(2) + 1))
-        elif key := _KEY.match(line):
-            positions.setdefault((*place, key[2]), (number, key.start(2) + 1))
-    return positions

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from picloud.cli.app_folder import AppFolder, examine, excerpt
+from picloud.cli.app_folder import AppFolder, examine, problems_of_refusal, unused_scripts
+from picloud.cli.excerpts import print_problems
 from picloud.cli.help import example
 from picloud.cli.options import json_option
-from picloud.cli.output import dim, note, print_json
-from picloud.cli.text import printable
+from picloud.cli.output import note, print_json
 from picloud.errors import InvalidInputError
 from picloud.manifest import Problem
 
@@ -29,39 +30,50 @@ def check(directory: Path, as_json: bool) -> None:
     """Check an app folder without sending anything.
 
     Compiles every script and checks picloud.toml; each problem is printed as
-    FILE:LINE:COLUMN: MESSAGE.
+    FILE:LINE:COLUMN: MESSAGE, with the line it is on. Warnings fail nothing.
     """
     folder, problems = examine(directory)
+    if folder is not None:
+        problems += unused_scripts(directory, folder)
     if as_json:
         print_json([asdict(problem) for problem in problems])
     else:
         print_problems(problems, err=False)
     if folder is None:
         raise InvalidInputError(_summary(problems))
-    note(f"{folder.manifest.app}: {_counted(len(folder.files), 'script')} and the manifest are fine")
+    warnings = f", with {_counted(len(problems), 'warning')}" if problems else ""
+    note(f"{folder.manifest.app}: {_counted(len(folder.files), 'script')} and the manifest are fine{warnings}")
 
 
 def read_folder(directory: Path) -> AppFolder:
-    """The app in ``directory``, its problems printed on standard error when there are any.
+    """The app in ``directory``, its problems and warnings printed on standard error when there are any.
 
     Raises:
-        InvalidInputError: there are some.
+        InvalidInputError: there are problems.
         ManifestError: there is no manifest.
     """
     folder, problems = examine(directory)
+    print_problems(problems, err=True)
     if folder is None:
-        print_problems(problems, err=True)
         raise InvalidInputError(_summary(problems))
     return folder
 
 
-def print_problems(problems: Sequence[Problem], *, err: bool) -> None:
-    """Each problem with the line it is on."""
-    for problem in problems:
-        click.echo(printable(str(problem)), err=err)
-        shown = excerpt(problem)
-        if shown is not None:
-            click.echo(dim(printable(shown)), err=err)
+@contextmanager
+def refusals_shown(directory: Path) -> Generator[None]:
+    """What the server finds wrong with the app in ``directory`` is printed as `picloud check` prints it.
+
+    Raises:
+        InvalidInputError: the server's, with what was printed summed up.
+    """
+    try:
+        yield
+    except InvalidInputError as error:
+        problems = problems_of_refusal(directory, error)
+        if not problems:
+            raise
+        print_problems(problems, err=True)
+        raise InvalidInputError(f"the server refused {_summary(problems)}", code=error.code) from None
 
 
 def _summary(problems: Sequence[Problem]) -> str:

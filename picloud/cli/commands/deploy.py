@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from picloud.cli.client import Client, api_path
-from picloud.cli.commands.check import folder_argument, read_folder
+from picloud.cli.commands.check import folder_argument, read_folder, refusals_shown
 from picloud.cli.help import example
 from picloud.cli.options import connected, json_option
 from picloud.cli.output import dim, note, print_json
@@ -16,7 +16,7 @@ from picloud.cli.text import printable
 
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 #: A deploy of hundreds of scripts compiles all of them on the server.
-_ANSWER_SECONDS = 120.0
+ANSWER_SECONDS = 120.0
 
 
 @example("picloud deploy demo --dry-run")
@@ -34,25 +34,22 @@ def deploy(client: Client, *, directory: Path, dry_run: bool, cancel_waiting: bo
     in it, unless they are to be cancelled. Deploying the same folder again changes nothing.
     """
     folder = read_folder(directory)
-    plan = client.post(
-        api_path("apps", folder.manifest.app, "deploy"),
-        {
-            "manifest": folder.manifest.to_data(),
-            "files": folder.files,
-            "dry_run": dry_run,
-            "cancel_waiting": cancel_waiting,
-        },
-        answer_seconds=_ANSWER_SECONDS,
-    )
+    with refusals_shown(directory):
+        plan = client.post(
+            api_path("apps", folder.manifest.app, "deploy"),
+            {**folder.to_data(), "dry_run": dry_run, "cancel_waiting": cancel_waiting},
+            answer_seconds=ANSWER_SECONDS,
+        )
     if as_json:
         print_json(plan)
         return
-    _print_plan(plan)
+    print_plan(plan)
     if not dry_run:
         note(f"{plan['app']} answers at {client.url}/@{plan['app']}/")
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
+def print_plan(plan: dict[str, Any]) -> None:
+    """What a deploy changed, or would change: a line each."""
     if plan["unchanged"]:
         click.echo(f"{plan['app']}: nothing to change")
     kept = plan.get("kept", [])  # an older server keeps nothing

@@ -86,25 +86,71 @@ def test_what_is_there_is_never_overwritten(picloud: CommandLine, demo: Path) ->
 # check
 
 
+def write_manifest(demo: Path, text: str) -> None:
+    (demo / "picloud.toml").write_text(f'[app]\nname = "demo"\n{text}')
+
+
 def test_each_problem_has_its_file_line_column_and_an_excerpt(picloud: CommandLine, demo: Path) -> None:
-    manifest = demo / "picloud.toml"
-    manifest.write_text('[app]\nname = "demo"\n[[route]]\nmethod = "GTE"\npath = "/"\nscript = "scripts/hello.rhai"\n')
+    write_manifest(demo, '[[route]]\nmethod = "GTE"\npath = "/"\nscript = "scripts/hello.rhai"\n')
     (demo / "scripts" / "hello.rhai").write_text("let a = 1;\n\tlet b = 2 let c;\n")
     result = picloud("check", "demo")
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("demo/picloud.toml:4:1: route[1].method: 'GTE' is not one of GET")
-    assert lines[1:3] == ['    4 | method = "GTE"', "      | ^"]
+    assert lines[0].startswith("demo/picloud.toml:4:10: route[1].method: 'GTE' is not one of GET")
+    assert lines[1:3] == ['    4 | method = "GTE"', "      |          ^^^^^"]
     assert lines[3].startswith("demo/scripts/hello.rhai:2:12: ")
     assert lines[4:6] == ["    2 |  let b = 2 let c;".replace("|  ", "| \t"), "      | \t          ^"]
     assert result.stderr == "error: 2 problems in 2 files\n"
 
 
+def test_a_manifest_that_is_no_toml_hides_no_script(picloud: CommandLine, demo: Path) -> None:
+    write_manifest(demo, "port = eighty\n")
+    (demo / "scripts" / "hello.rhai").write_text("let")
+    lines = picloud("check", "demo").stdout.splitlines()
+    assert lines[:3] == [
+        "demo/picloud.toml:3:8: eighty is not a value: a string needs quotes",
+        "    3 | port = eighty",
+        "      |        ^^^^^^",
+    ]
+    assert lines[3].startswith("demo/scripts/hello.rhai:1:4: ")
+
+
+def test_an_import_of_a_script_that_is_not_there_is_a_warning(picloud: CommandLine, demo: Path) -> None:
+    (demo / "scripts" / "lib").mkdir()
+    (demo / "scripts" / "lib" / "text.rhai").write_text("1")
+    source = """// import "comment";
+let a = "import \\"string\\";"; import "lib/text" as one;
+import "lib/txt" as two; import "scripts/lib/text.rhai" as three; `import "template" as x;`
+"""
+    (demo / "scripts" / "hello.rhai").write_text(source)
+    result = picloud("check", "demo")
+    assert result.exit_code == 0
+    assert [line for line in result.stdout.splitlines() if not line.startswith("  ")] == [
+        ("demo/scripts/hello.rhai:3:8: warning: the app has no script 'lib/txt' to import (did you mean lib/text?)"),
+        (
+            "demo/scripts/hello.rhai:3:33: warning: the app has no script 'scripts/lib/text.rhai' to import"
+            " (did you mean lib/text?)"
+        ),
+    ]
+    assert "      |        ^^^^^^^^^\n" in result.stdout
+    assert result.stderr == "demo: 4 scripts and the manifest are fine, with 2 warnings\n"
+
+
+def test_a_script_that_nothing_names_is_a_warning(picloud: CommandLine, demo: Path) -> None:
+    for name in ("alone", "imported", "invoked"):
+        (demo / "scripts" / f"{name}.rhai").write_text(f'"{name}"')
+    (demo / "scripts" / "hello.rhai").write_text('import "imported" as i; functions::invoke("invoked", ());')
+    (warning,) = json.loads(picloud("check", "demo", "--json").stdout)
+    assert (warning["file"], warning["severity"]) == ("demo/scripts/alone.rhai", "warning")
+    assert "nothing in this folder runs alone" in warning["message"]
+
+
 def test_problems_are_one_json_document_too(picloud: CommandLine, demo: Path) -> None:
     (demo / "scripts" / "hello.rhai").write_text("let")
     (problem,) = json.loads(picloud("check", "demo", "--json").stdout)
-    assert problem["file"] == "demo/scripts/hello.rhai"
-    assert problem["line"] == 1
+    assert problem.pop("message")
+    place = {"file": "demo/scripts/hello.rhai", "line": 1, "column": 4, "end_column": 0}
+    assert problem == {**place, "severity": "error"}
     (demo / "scripts" / "hello.rhai").write_text("1")
     assert picloud("check", "demo", "--json").stdout == "[]\n"
 
@@ -113,7 +159,18 @@ def test_a_file_the_manifest_names_must_be_there(picloud: CommandLine, demo: Pat
     (demo / "scripts" / "flaky.rhai").unlink()
     result = picloud("check", "demo")
     assert result.exit_code == 1
-    assert ":23:11: scripts/flaky.rhai does not exist\n" in result.stdout
+    assert [line.partition(" ")[0] for line in result.stdout.splitlines() if ": " in line] == [
+        "demo/picloud.toml:23:10:",
+        "demo/picloud.toml:29:8:",
+    ]
+    assert "route[3].script: scripts/flaky.rhai does not exist\n" in result.stdout
+
+
+def test_a_file_that_is_nearly_there_is_suggested(picloud: CommandLine, demo: Path) -> None:
+    write_manifest(demo, '[[script]]\nfile = "scripts/helo.rhai"\n')
+    assert "script[1].file: scripts/helo.rhai does not exist (did you mean scripts/hello.rhai?)" in (
+        picloud("check", "demo").stdout
+    )
 
 
 def test_two_files_cannot_share_a_name(picloud: CommandLine, demo: Path) -> None:
@@ -121,12 +178,12 @@ def test_two_files_cannot_share_a_name(picloud: CommandLine, demo: Path) -> None
     (demo / "picloud.toml").write_text(text.replace('name = "flaky"', 'name = "hello2"'))
     (demo / "scripts" / "hello2.rhai").write_text("1")
     result = picloud("check", "demo")
-    assert "scripts/flaky.rhai and scripts/hello2.rhai would both be called 'hello2'" in result.stdout
+    assert "hello2.rhai:1:1: scripts/flaky.rhai and scripts/hello2.rhai would both be called 'hello2'" in result.stdout
 
 
 def test_a_script_that_is_not_text_is_told(picloud: CommandLine, demo: Path) -> None:
     (demo / "scripts" / "hello.rhai").write_bytes(b"// \xff")
-    assert "demo/scripts/hello.rhai:1:1: is not UTF-8 text (byte 3)" in picloud("check", "demo").stdout
+    assert "demo/scripts/hello.rhai:1:4: is not UTF-8 text (byte 3)" in picloud("check", "demo").stdout
 
 
 def test_a_folder_without_a_manifest_is_no_app(picloud: CommandLine, tmp_path: Path) -> None:
@@ -203,3 +260,26 @@ def test_nothing_is_sent_while_something_is_wrong(picloud: CommandLine, server: 
     assert result.stdout == ""
     assert "demo/scripts/hello.rhai:1:4: " in result.stderr
     assert server.requests == []
+
+
+def test_what_the_server_refuses_is_shown_where_it_is(picloud: CommandLine, server: FakeServer, demo: Path) -> None:
+    """A server of another release may know of problems this command line does not."""
+    detail = "scripts/hello.rhai:2:5: no such word\nscripts/flaky.rhai:1:1: too old"
+    server.problem("POST", "/apps/demo/deploy", 422, "script_does_not_compile", detail)
+    (demo / "scripts" / "hello.rhai").write_text("1;\nlet name = 2;\n")
+    result = picloud("deploy", "demo")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[:3] == [
+        "demo/scripts/hello.rhai:2:5: no such word",
+        "    2 | let name = 2;",
+        "      |     ^",
+    ]
+    assert result.stderr.endswith("error: the server refused 2 problems in 2 files\n")
+    detail = "picloud.toml: route[2].path: is taken"
+    server.problem("POST", "/apps/demo/deploy", 422, "invalid_manifest", detail)
+    assert "demo/picloud.toml:15:8: route[2].path: is taken\n" in picloud("deploy", "demo").stderr
+
+
+def test_a_refusal_that_is_about_no_file_stays_as_it_is(picloud: CommandLine, server: FakeServer, demo: Path) -> None:
+    server.problem("POST", "/apps/demo/deploy", 413, "body_too_large", "too many scripts: 2001")
+    assert picloud("deploy", "demo").stderr == "error: too many scripts: 2001\n"

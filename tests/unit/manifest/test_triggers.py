@@ -156,55 +156,64 @@ def test_null_in_json_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ('kind = "kvv"', "4:1: trigger[1].kind: 'kvv' is not one of kv, cron, pubsub, queue, email, dead_letter"),
+        ('kind = "kvv"', "4:8: trigger[1].kind: 'kvv' is not one of kv, cron, pubsub, queue, email, dead_letter"),
         ('kind = "kv"', "3:3: trigger[1].collection: missing: expected a string"),
-        ('kind = "kv"\ncollection = ""', "5:1: trigger[1].collection: a collection's name has 1 to 200 characters,"),
-        ('kind = "kv"\ncollection = "a*b"', "5:1: trigger[1].collection: 'a*b' is not a glob: expected a collection's"),
-        ('kind = "kv"\ncollection = "a"\nops = "insert"', "6:1: trigger[1].ops: expected an array of strings, not"),
-        ('kind = "kv"\ncollection = "a"\nops = []', "6:1: trigger[1].ops: expected at least one of insert, update"),
-        ('kind = "kv"\ncollection = "a"\nops = [1]', "6:1: trigger[1].ops[1]: expected a string, not the number 1"),
+        ('kind = "kv"\ncollection = ""', "5:14: trigger[1].collection: a collection's name has 1 to 200 characters,"),
+        (
+            'kind = "kv"\ncollection = "a*b"',
+            "5:14: trigger[1].collection: 'a*b' is not a glob: expected a collection's",
+        ),
+        ('kind = "kv"\ncollection = "a"\nops = "insert"', "6:7: trigger[1].ops: expected an array of strings, not"),
+        ('kind = "kv"\ncollection = "a"\nops = []', "6:7: trigger[1].ops: expected at least one of insert, update"),
+        ('kind = "kv"\ncollection = "a"\nops = [1]', "6:8: trigger[1].ops[1]: expected a string, not the number 1"),
         (
             'kind = "kv"\ncollection = "a"\nops = ["insert", "updated"]',
-            "6:1: trigger[1].ops[2]: 'updated' is not one of insert, update, delete (did you mean update?)",
+            "6:18: trigger[1].ops[2]: 'updated' is not one of insert, update, delete (did you mean update?)",
         ),
         ('kind = "cron"', "3:3: trigger[1].schedule: missing: expected a string"),
-        ('kind = "cron"\nschedule = "* * * *"', "5:1: trigger[1].schedule: '* * * *' has 4 fields: expected five"),
-        ('kind = "cron"\nschedule = "* 24 * * *"', "5:1: trigger[1].schedule: '24' is no hour: expected 0-23, *, a"),
-        ('kind = "cron"\nschedule = "0 0 30 2 *"', "5:1: trigger[1].schedule: '0 0 30 2 *' never fires: there is no"),
+        ('kind = "cron"\nschedule = "* * * *"', "5:12: trigger[1].schedule: '* * * *' has 4 fields: expected five"),
+        ('kind = "cron"\nschedule = "* 24 * * *"', "5:12: trigger[1].schedule: '24' is no hour: expected 0-23, *, a"),
+        ('kind = "cron"\nschedule = "0 0 30 2 *"', "5:12: trigger[1].schedule: '0 0 30 2 *' never fires: there is no"),
         (
             'kind = "cron"\nschedule = "0 0 2 * 3 7L"\ntimezone = "Europe/Berlin"',
-            "5:1: trigger[1].schedule: '0 0 2 * 3 7L' never fires in Europe/Berlin",
+            "5:12: trigger[1].schedule: '0 0 2 * 3 7L' never fires in Europe/Berlin",
         ),
         (
             'kind = "cron"\nschedule = "* * * * *"\ntimezone = "Europe/Berln"',
             (
-                "6:1: trigger[1].timezone: 'Europe/Berln' is not a time zone: expected an IANA name, as in"
+                "6:12: trigger[1].timezone: 'Europe/Berln' is not a time zone: expected an IANA name, as in"
                 " Europe/Berlin or UTC (did you mean Europe/Berlin?)"
             ),
         ),
-        ('kind = "cron"\nschedule = "* * * * *"\nmissed = "never"', "6:1: trigger[1].missed: 'never' is not one of"),
+        ('kind = "cron"\nschedule = "* * * * *"\nmissed = "never"', "6:10: trigger[1].missed: 'never' is not one of"),
         ('kind = "cron"\nschedule = "* * * * *"\ntopic = "x"', "6:1: trigger[1].topic: no such key"),
-        ('kind = "pubsub"\ntopic = "**"', "5:1: trigger[1].topic: '**' is not a glob: expected a topic's name"),
-        ('kind = "queue"\nqueue = "mails:*"', "5:1: trigger[1].queue: 'mails:*' cannot be a queue's name: * is what"),
-        ('kind = "queue"\nqueue = "a"\nconcurrency = 0', "6:1: trigger[1].concurrency: expected a whole number from 1"),
+        ('kind = "pubsub"\ntopic = "**"', "5:9: trigger[1].topic: '**' is not a glob: expected a topic's name"),
+        ('kind = "queue"\nqueue = "mails:*"', "5:9: trigger[1].queue: 'mails:*' cannot be a queue's name: * is what"),
+        (
+            'kind = "queue"\nqueue = "a"\nconcurrency = 0',
+            "6:15: trigger[1].concurrency: expected a whole number from 1",
+        ),
         (
             'kind = "queue"\nqueue = "a"\nconcurrency = 1001',
-            "6:1: trigger[1].concurrency: expected a whole number from 1 to 1000, not 1001",
+            "6:15: trigger[1].concurrency: expected a whole number from 1 to 1000, not 1001",
         ),
-        ('kind = "email"\naddress = "a b"', "5:1: trigger[1].address: 'a b' is not an address: expected up to 64"),
-        ('kind = "email"\naddress = "a"\nenabled = 1', "6:1: trigger[1].enabled: expected true or false, not"),
-        ('kind = "email"\naddress = "a"\nretry = 3', "6:1: trigger[1].retry: expected a table, not the number 3"),
-        ('kind = "email"\naddress = "a"\nretry = {tries = 3}', "6:1: trigger[1].retry.tries: no such key"),
+        ('kind = "email"\naddress = "a b"', "5:11: trigger[1].address: 'a b' is not an address: expected up to 64"),
+        ('kind = "email"\naddress = "a"\nenabled = 1', "6:11: trigger[1].enabled: expected true or false, not"),
+        ('kind = "email"\naddress = "a"\nretry = 3', "6:9: trigger[1].retry: expected a table, not the number 3"),
+        ('kind = "email"\naddress = "a"\nretry = {tries = 3}', "6:10: trigger[1].retry.tries: no such key"),
         (
             'kind = "email"\naddress = "a"\nretry = {max_attempts = 0}',
-            "6:1: trigger[1].retry.max_attempts: expected a whole number from 1 to 1000, not the number 0",
+            "6:25: trigger[1].retry.max_attempts: expected a whole number from 1 to 1000, not the number 0",
         ),
-        ('kind = "email"\naddress = "a"\nretry = {backoff = "x"}', "6:1: trigger[1].retry.backoff: 'x' is not one of"),
-        ('kind = "email"\naddress = "a"\nname = "a b"', "6:1: trigger[1].name: 'a b' cannot be a trigger's name:"),
+        ('kind = "email"\naddress = "a"\nretry = {backoff = "x"}', "6:20: trigger[1].retry.backoff: 'x' is not one of"),
+        ('kind = "email"\naddress = "a"\nname = "a b"', "6:8: trigger[1].name: 'a b' cannot be a trigger's name:"),
         ('kind = "email"\naddress = "a"\nfailed_script = "a.rhai"', "6:1: trigger[1].failed_script: no such key"),
-        ('kind = "dead_letter"\nsource = "dead_letter"', "5:1: trigger[1].source: 'dead_letter' is not one of http,"),
-        ('kind = "dead_letter"\ntrigger = "x"', "5:1: trigger[1].trigger: no trigger whose runs can die is called 'x'"),
-        ('kind = "dead_letter"\nfailed_script = "x"', "5:1: trigger[1].failed_script: 'x' is not a script's file"),
+        ('kind = "dead_letter"\nsource = "dead_letter"', "5:10: trigger[1].source: 'dead_letter' is not one of http,"),
+        (
+            'kind = "dead_letter"\ntrigger = "x"',
+            "5:11: trigger[1].trigger: no trigger whose runs can die is called 'x'",
+        ),
+        ('kind = "dead_letter"\nfailed_script = "x"', "5:17: trigger[1].failed_script: 'x' is not a script's file"),
     ],
 )
 def test_a_wrong_trigger_is_told_place_by_place(tmp_path: Path, lines: str, problem: str) -> None:
@@ -226,7 +235,7 @@ def test_two_triggers_of_one_name_are_told_given_or_derived(tmp_path: Path) -> N
     ]
     given = trigger_table('kind = "pubsub"\ntopic = "b"\nname = "kv-a-t"')
     assert problems_of(tmp_path, same, given) == [
-        "10:1: trigger[2].name: another trigger is called 'kv-a-t' already: give this one its own"
+        "10:8: trigger[2].name: another trigger is called 'kv-a-t' already: give this one its own"
     ]
 
 
@@ -235,7 +244,7 @@ def test_a_queue_and_an_address_have_one_trigger(tmp_path: Path, kind: str, key:
     first = trigger_table(f'kind = "{kind}"\n{key} = "{taken}"')
     second = trigger_table(f'kind = "{kind}"\n{key} = "{taken}"', "scripts/u.rhai")
     assert problems_of(tmp_path, first, second) == [
-        f"9:1: trigger[2].{key}: the {key} '{taken}' has its one trigger already, '{kind}-{taken}-t'"
+        f"9:{len(key) + 4}: trigger[2].{key}: the {key} '{taken}' has its one trigger already, '{kind}-{taken}-t'"
     ]
 
 
@@ -250,7 +259,7 @@ def test_a_handler_of_dead_letters_cannot_wait_for_another(tmp_path: Path) -> No
     other = trigger_table('kind = "dead_letter"\ntrigger = "last"')
     firing = trigger_table('kind = "pubsub"\ntopic = "a"\nname = "least"')
     assert problems_of(tmp_path, handler, other, firing) == [
-        "9:1: trigger[2].trigger: no trigger whose runs can die is called 'last' (did you mean least?)"
+        "9:11: trigger[2].trigger: no trigger whose runs can die is called 'last' (did you mean least?)"
     ]
 
 
@@ -265,10 +274,10 @@ def test_a_filter_for_a_trigger_that_cannot_be_read_is_not_a_second_problem(tmp_
         ("[[queue]]\n", "3:3: queue[1].name: missing: expected a string"),
         (
             '[[queue]]\nname = "a*"\n',
-            "4:1: queue[1].name: 'a*' cannot be a queue's name: * is what globs are made with",
+            "4:8: queue[1].name: 'a*' cannot be a queue's name: * is what globs are made with",
         ),
         ('[[queue]]\nname = "a"\nsize = 3\n', "5:1: queue[1].size: no such key"),
-        ('[[queue]]\nname = "a"\n[[queue]]\nname = "a"\n', "6:1: queue[2].name: the queue 'a' has an entry already"),
+        ('[[queue]]\nname = "a"\n[[queue]]\nname = "a"\n', "6:8: queue[2].name: the queue 'a' has an entry already"),
     ],
 )
 def test_a_wrong_queue_is_told(tmp_path: Path, text: str, problem: str) -> None:
