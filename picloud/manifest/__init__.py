@@ -8,6 +8,7 @@ message``, with line and column when the manifest was read from text.
 * ``entries``: the manifest as data
 * ``names``: what names, files and paths may look like
 * ``positions``: where keys and values stand in the text
+* ``route_table``: which of an app's routes answers a request
 * ``reading``: from TOML or JSON to a ``Manifest``
 * ``scripts``, ``triggers``: the tables of that name
 * ``syntax``: what is wrong with a text that is no TOML

@@ -1,17 +1,11 @@
-"""Finds the route of a request: the routes of one app, compiled into a tree. No I/O.
-
-A path is matched segment by segment; the most specific route wins: a literal
-segment before ``:param`` before ``*rest``, decided at the first segment that
-differs. The method is part of the match: ``POST /users/me`` is answered by
-``POST /users/:id`` when ``/users/me`` itself only knows GET. ``:param`` stands
-for one segment that is not empty, ``*rest`` for everything after its slash,
-which may be empty. ``/a`` and ``/a/`` are different paths.
-"""
+"""Finds the route of a request: routes as they are answered by, over the tree of ``picloud.manifest.route_table``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from picloud.manifest import route_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,99 +26,5 @@ class Route:
     timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A route and what its path's parameters stand for in this request."""
-
-    route: Route
-    params: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A route at the node where its path ends, with the names of its parameters in order."""
-
-    route: Route
-    names: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Node:
-    literals: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
-    parameter: _Node | None = None
-    by_method: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
-    #: Routes whose ``*rest`` begins here.
-    rest_by_method: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
-
-
-class RouteTable:
-    """The routes of one app."""
-
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._root = _Node()
-        #: PERF: most paths have no parameters; one lookup answers them (a walk costs five times as much).
-        self._literal: dict[tuple[str, tuple[str, ...]], Match] = {}
-        for route in routes:
-            self._add(route)
-
-    def _add(self, route: Route) -> None:
-        node = self._root
-        names: list[str] = []
-        segments = tuple(route.path.split("/")[1:])
-        for segment in segments:
-            if segment.startswith("*"):
-                node.rest_by_method[route.method] = _Entry(route, (*names, segment[1:]))
-                return
-            if segment.startswith(":"):
-                names.append(segment[1:])
-                node.parameter = node.parameter or _Node()
-                node = node.parameter
-            else:
-                node = node.literals.setdefault(segment, _Node())
-        node.by_method[route.method] = _Entry(route, tuple(names))
-        if not names:
-            # Nothing is more specific than a path without parameters.
-            self._literal[route.method, segments] = Match(route, {})
-
-    def find(self, method: str, segments: tuple[str, ...]) -> Match | None:
-        """The most specific route of this method; HEAD falls back to GET.
-
-        Args:
-            segments: of the path after its first slash, percent-decoded one by one.
-        """
-        for wanted in (method, "GET") if method == "HEAD" else (method,):
-            literal = self._literal.get((wanted, segments))
-            if literal is not None:
-                return literal
-            for entries, values in _walk(self._root, segments, 0, ()):
-                entry = entries.get(wanted)
-                if entry is not None:
-                    return Match(entry.route, dict(zip(entry.names, values, strict=True)))
-        return None
-
-    def methods(self, segments: tuple[str, ...]) -> list[str]:
-        """Every method some route answers at this path, sorted; empty: no such path."""
-        found = {method for entries, _ in _walk(self._root, segments, 0, ()) for method in entries}
-        if "GET" in found:
-            found.add("HEAD")
-        if found:
-            found.add("OPTIONS")
-        return sorted(found)
-
-
-def _walk(
-    node: _Node, segments: tuple[str, ...], position: int, values: tuple[str, ...]
-) -> Iterator[tuple[dict[str, _Entry], tuple[str, ...]]]:
-    """Every node at which the path may end, the most specific first."""
-    if position == len(segments):
-        if node.by_method:
-            yield node.by_method, values
-        return
-    segment = segments[position]
-    literal = node.literals.get(segment)
-    if literal is not None:
-        yield from _walk(literal, segments, position + 1, values)
-    if node.parameter is not None and segment:
-        yield from _walk(node.parameter, segments, position + 1, (*values, segment))
-    if node.rest_by_method:
-        yield node.rest_by_method, (*values, "/".join(segments[position:]))
+Match: TypeAlias = route_table.Match[Route]
+RouteTable: TypeAlias = route_table.RouteTable[Route]
