@@ -24,11 +24,13 @@ from picloud import migrations
 from picloud.database import connect
 from picloud.errors import PiCloudError
 from picloud.local.data_folder import locate, with_running_servers
-from picloud.local.master_key import load_master_key, master_key_path, readable_by_others
+from picloud.local.master_key import load_master_keys, master_key_path, readable_by_others
+from picloud.local.master_key_rotation import read_installed
 from picloud.local.postgres_binaries import OLDEST_MAJOR, find_postgres
 from picloud.local.redis import OLDEST_VERSION as OLDEST_REDIS
 from picloud.local.redis import find_redis
 from picloud.queries import Queries
+from picloud.services.vault import master_key_id
 from picloud.settings import MIB, Settings, setting_names
 
 _SQL = Queries("doctor")
@@ -122,7 +124,7 @@ def _check_master_key(settings: Settings) -> Check:
     path = master_key_path(settings)
     if not path.exists() and not settings.master_key_file:
         return Check("master_key", "warn", f"{path} does not exist yet", "`picloud up` makes it")
-    load_master_key(path)
+    load_master_keys(path)
     if readable_by_others(path):
         return Check("master_key", "warn", f"{path} can be read by other users", f"chmod 600 {path}")
     return Check("master_key", "ok", str(path))
@@ -185,6 +187,7 @@ def _check_postgres(settings: Settings) -> Iterator[Check]:
             yield _check_clock(clock.timestamp() - (asked_at + time.time()) / 2)
             yield _check_schema(connection)
             yield _check_connections(connection, connections)
+            yield _asked("sealing_key", lambda settings: _check_sealing_key(connection, settings), settings)
     except psycopg.Error as error:
         told = str(error).strip().partition("\n")[0]
         yield Check("postgres", "fail", f"does not answer: {told}", "is it running, and is PICLOUD_DATABASE_URL right?")
@@ -231,6 +234,38 @@ def _check_connections(connection: psycopg.Connection[Any], available: int) -> C
             "connections", "warn", detail, "raise max_connections, or put PgBouncer in front (transaction mode)"
         )
     return Check("connections", "ok", detail)
+
+
+def _check_sealing_key(connection: psycopg.Connection[Any], settings: Settings) -> Check:
+    """Whether the file here opens what the database holds, and whether a rotation was left half way."""
+    try:
+        installed = read_installed(connection)
+    except psycopg.errors.UndefinedTable:
+        return Check("sealing_key", "ok", "no secrets yet")
+    if installed.id is None:
+        return Check("sealing_key", "ok", "nothing is sealed yet")
+    path = master_key_path(settings)
+    ids = [master_key_id(key) for key in load_master_keys(path)]
+    seals = installed.id.hex()
+    if installed.id not in ids:
+        return Check(
+            "sealing_key",
+            "fail",
+            f"secrets are sealed with master key {seals}; {path} holds {' and '.join(each.hex() for each in ids)}",
+            "copy the file from a machine that has the right one; `picloud master-key show` there names it",
+        )
+    if ids[0] != installed.id:
+        return Check(
+            "sealing_key",
+            "warn",
+            f"master key {seals} seals, and {path} still has {ids[0].hex()} in front",
+            "`picloud master-key rotate` here, or copy the file from where it was rotated",
+        )
+    if any(each in installed.former for each in ids):
+        return Check(
+            "sealing_key", "warn", f"{seals}; {path} still holds a former key", "`picloud master-key retire` ends it"
+        )
+    return Check("sealing_key", "ok", f"master key {seals}")
 
 
 # Redis

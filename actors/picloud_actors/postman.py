@@ -7,7 +7,6 @@ same Message-ID, by which a mailbox can tell that it has it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import cached_property
 
 from picloud.engine import RunFailure, RunResult
@@ -17,6 +16,7 @@ from picloud.mail.outgoing import OutgoingMail
 from picloud.mail.transport import MailTransport
 from picloud.outbox.run_rows import BegunRow
 from picloud.services.hops import sign_hops
+from picloud.services.vault import MasterKeys
 from picloud.settings import Settings
 
 #: For each answer of the mail server.
@@ -26,9 +26,9 @@ _TIMEOUT_SECONDS = 10.0
 class Postman:
     """Shared by all threads of the process."""
 
-    def __init__(self, settings: Settings, master_key: Callable[[], bytes]) -> None:
+    def __init__(self, settings: Settings, master_keys: MasterKeys) -> None:
         self._settings = settings
-        self._master_key = master_key
+        self._master_keys = master_keys
 
     @cached_property
     def _transport(self) -> MailTransport:
@@ -46,7 +46,7 @@ class Postman:
         if not self._settings.smtp_url:
             return RunFailure("mail_not_configured", "PICLOUD_SMTP_URL is not set for this worker")
         try:
-            hops = sign_hops(self._master_key(), row.root_execution_id, row.trigger_depth)
+            hops = sign_hops(self._master_keys()[0], row.root_execution_id, row.trigger_depth)
             self._transport.send(OutgoingMail.from_json(mail), str(row.id), hops)
         except (MailRefusedError, InvalidMailError) as error:
             return RunFailure("mail_refused", error.message, retryable=False)

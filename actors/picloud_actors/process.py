@@ -16,6 +16,7 @@ from uuid import UUID
 import dramatiq
 import psycopg
 from dramatiq.worker import Worker
+from psycopg import Connection
 from psycopg_pool import ConnectionPool
 
 from picloud import __version__, broker
@@ -23,6 +24,8 @@ from picloud.database import Reconnecting, backoff_seconds, connection_options
 from picloud.engine import ScriptRunner
 from picloud.engine.limits import stack_bytes
 from picloud.failpoints import arm_from_environment
+from picloud.local.master_key import MasterKeyFile
+from picloud.local.master_key_holders import leave_master_keys, tell_master_keys
 from picloud.outbox.run_rows import WorkerProcess, forget, register
 from picloud.settings import Settings
 from picloud_actors.board import Board
@@ -34,7 +37,7 @@ from picloud_actors.heartbeat import Heartbeat
 from picloud_actors.postman import Postman
 from picloud_actors.rerunner import Rerunner
 from picloud_actors.scripts import ScriptSources
-from picloud_actors.services import lazy_master_key, make_desk
+from picloud_actors.services import make_desk
 from picloud_actors.settling import Finished
 from picloud_actors.workload import Workload
 
@@ -73,15 +76,15 @@ class WorkerRuntime:
             open=False,
             kwargs=connection_options("worker-read") | {"autocommit": True},
         )
-        master_key = lazy_master_key(settings)
+        self._master_keys = MasterKeyFile(settings)
         self._executor = Executor(
             workload=self._workload,
             board=self._board,
             sources=sources,
             runner=ScriptRunner(settings.sandbox),
             flusher=self._flusher,
-            desk=make_desk(settings, self._reads, master_key),
-            postman=Postman(settings, master_key),
+            desk=make_desk(settings, self._reads, self._master_keys),
+            postman=Postman(settings, self._master_keys),
             reads=self._reads,
             max_trigger_depth=settings.max_trigger_depth,
         )
@@ -126,13 +129,21 @@ class WorkerRuntime:
             if should_stop():
                 return
             try:
-                database.run(lambda connection: register(connection, self._worker))
+                database.run(self._announce)
                 break
             except psycopg.Error as error:
                 _LOG.warning("waiting for PostgreSQL: %s", str(error).strip())
                 threading.Event().wait(wait)
         database.close()
         self._wake_relay()
+
+    def _announce(self, connection: Connection[Any]) -> None:
+        register(connection, self._worker)
+        tell_master_keys(connection, self._worker, self._settings, self._master_keys)
+
+    def _sign_off(self, connection: Connection[Any]) -> None:
+        forget(connection, self._worker.id)
+        leave_master_keys(connection, self._worker.id)
 
     def _wake_relay(self) -> None:
         """There is room now: rows may have waited for a worker."""
@@ -182,7 +193,7 @@ class WorkerRuntime:
             return
         database = self._database("worker")
         try:
-            database.run(lambda connection: forget(connection, self._worker.id))
+            database.run(self._sign_off)
         except psycopg.Error as error:
             _LOG.warning("could not sign off: %s", str(error).strip())
         finally:

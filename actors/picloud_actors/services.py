@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +12,6 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from picloud.local.master_key import read_master_key
 from picloud.mail.bind import parse_bind
 from picloud.outbox.run_rows import read_sources
 from picloud.services.catalog import Catalogs
@@ -29,18 +27,13 @@ from picloud.services.outbound import (
     parse_allowed,
 )
 from picloud.services.store import PostgresKvStore
-from picloud.services.vault import SecretReader
+from picloud.services.vault import MasterKeys, SecretReader
 from picloud.settings import Settings
 
 Pool = ConnectionPool[Connection[Any]]
 
 
-def lazy_master_key(settings: Settings) -> Callable[[], bytes]:
-    """The master key when it is first needed: a process whose scripts need none needs no key file."""
-    return lazily(lambda: read_master_key(settings))
-
-
-def make_desk(settings: Settings, pool: Pool, master_key: Callable[[], bytes]) -> Desk:
+def make_desk(settings: Settings, pool: Pool, master_keys: MasterKeys) -> Desk:
     """The services of all runs of this process."""
     limits = KvLimits(settings.kv_max_keys, settings.kv_max_bytes, settings.kv_max_value_bytes)
     catalogs = Catalogs(pool)
@@ -51,8 +44,8 @@ def make_desk(settings: Settings, pool: Pool, master_key: Callable[[], bytes]) -
         retry=settings.retry.policy(),
         most_message_bytes=settings.max_body_bytes,
         source=lambda version: _source(pool, version),
-        call=Caller(settings, catalogs, master_key).call,
-        secret=SecretReader(pool, master_key).get,
+        call=Caller(settings, catalogs, master_keys).call,
+        secret=SecretReader(pool, master_keys).get,
         sends_mail=bool(settings.smtp_url),
     )
 
@@ -69,12 +62,12 @@ class Caller:
         self,
         settings: Settings,
         catalogs: CatalogSource,
-        master_key: Callable[[], bytes],
+        master_keys: MasterKeys,
         make_client: Callable[[], OutboundClient] = OutboundClient,
     ) -> None:
         self._own = own_places(settings)
         self._catalogs = catalogs
-        self._master_key = master_key
+        self._master_keys = master_keys
         self._make_client = make_client
 
     @cached_property
@@ -84,7 +77,7 @@ class Caller:
     def call(self, run: RunOf, ordinal: int, request: OutboundRequest) -> OutboundResponse:
         """See ``Desk.call``."""
         allowed = self._catalogs.get(run.app_id, run.app_revision).allowed_private
-        hops = sign_hops(self._master_key(), run.root_execution_id, run.trigger_depth)
+        hops = sign_hops(self._master_keys()[0], run.root_execution_id, run.trigger_depth)
         headers = request.headers
         if not any(name.lower() == "idempotency-key" for name, _ in headers):
             # Stable across retries, so that the other side can tell a repeated call from a new one.
@@ -108,17 +101,3 @@ def own_places(settings: Settings) -> OwnPlaces:
     if settings.smtp_bind and (mail := parse_bind(settings.smtp_bind)).path is None:
         endpoints.append((mail.host, mail.port))
     return OwnPlaces(tuple(host for host in hosts if host and not host.startswith("/")), tuple(endpoints))
-
-
-def lazily(load: Callable[[], bytes]) -> Callable[[], bytes]:
-    """``load`` at first use, once."""
-    lock = threading.Lock()
-    loaded: list[bytes] = []
-
-    def get() -> bytes:
-        with lock:
-            if not loaded:
-                loaded.append(load())
-            return loaded[0]
-
-    return get

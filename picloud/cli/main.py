@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "worker": ("processes:worker", "Run a worker, which runs scripts."),
         "mail": ("processes:mail", "Run the mail listener."),
         "migrate": ("migrate:migrate", "Bring the database to the schema of this release."),
+        "master-key": ("master_key:master_key", "Rotate the key that secrets are sealed with."),
         "doctor": ("doctor:doctor", "Check this machine, or prove that nothing was lost."),
     },
     "Build an app": {

@@ -6,13 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Sequence
 
 from picloud import broker, systemd
 from picloud.errors import ConfigurationError
 from picloud.failpoints import arm_from_environment
-from picloud.local.master_key import read_master_key
+from picloud.local.master_key import MasterKeyFile
 from picloud.logs import configure_logging
 from picloud.mail.bind import Bind, parse_bind
 from picloud.mail.inbound_message import MailBounds
@@ -20,7 +19,8 @@ from picloud.mail.listener import Hops, MailLimits, MailListener
 from picloud.mailroom.line import Line
 from picloud.mailroom.reception import Reception, Target
 from picloud.mailroom.waker import Waker
-from picloud.services.hops import read_hops
+from picloud.services.hops import read_hops_of_any
+from picloud.services.vault import MasterKeys
 from picloud.settings import Settings
 
 _LOG = logging.getLogger("picloud.mail")
@@ -66,23 +66,25 @@ def limits_of(settings: Settings) -> MailLimits:
 
 
 class HopsReader:
-    """Reads whether a mail comes from a run of this installation; the master key is needed when the first one does."""
+    """Reads whether a mail comes from a run of this installation; master keys are needed when the first one does."""
 
-    def __init__(self, master_key: Callable[[], bytes]) -> None:
-        self._read_key = master_key
-
-    @cached_property
-    def _key(self) -> bytes | None:
-        try:
-            return self._read_key()
-        except ConfigurationError:
-            _LOG.error("loops through mail are not noticed: this process has no master key")
-            return None
+    def __init__(self, master_keys: MasterKeys) -> None:
+        self._load = master_keys
+        self._was_missing = False
 
     def read(self, header: str | None) -> Hops | None:
         """Root and depth of the run that sent it; None: it says nothing that we signed."""
-        hops = read_hops(self._key, header) if header and self._key else None
+        hops = read_hops_of_any(self._keys(), header) if header else None
         return (hops.root, hops.depth) if hops else None
+
+    def _keys(self) -> Sequence[bytes]:
+        try:
+            return self._load()
+        except ConfigurationError:
+            if not self._was_missing:  # said once: strangers choose how often the header comes
+                self._was_missing = True
+                _LOG.error("loops through mail are not noticed: this process has no master key")
+            return ()
 
 
 async def _take_mail(settings: Settings, bind: Bind) -> None:
@@ -94,7 +96,7 @@ async def _take_mail(settings: Settings, bind: Bind) -> None:
     client = broker.connect_async(settings.redis_url, name="mail", socket_timeout_seconds=_REDIS_TIMEOUT_SECONDS)
     waker = Waker(client)
     reception = Reception(lookups, rows, waker.wake)
-    hops = HopsReader(lambda: read_master_key(settings))
+    hops = HopsReader(MasterKeyFile(settings))
     listener = MailListener(reception.resolve, reception.accept, hops.read, limits=limits_of(settings))
     try:
         taken = await _listen(listener, bind)

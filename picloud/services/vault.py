@@ -3,12 +3,15 @@
 ::
 
     master key ── HKDF ──> wrapping key          a file; signs other things too, so the key that wraps is derived
-    wrapping key ── seals ──> data key           authenticated with it: the data key's id
+    wrapping key ── seals ──> data key           one an app; authenticated with it: the data key's id
     data key ── seals ──> value of a secret      authenticated with it: app, name, version
 
 What is authenticated is not stored beside what is sealed but taken from where it was found.
 A row that was altered, or copied to another app, name or version, does not open: the
 answer is an error, never another value.
+
+A file of master keys may hold two, while one takes the other's place: a data key says which
+one wraps it, and opens with that one wherever it stands in the file.
 
 Values are in no ``repr``, no error, and no cache: a run reads what is set when it asks.
 """
@@ -20,9 +23,9 @@ import hmac
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -50,6 +53,9 @@ _KEY_BYTES = 32
 #: Random, and new for every value: with 96 bits one key seals 2^32 values safely (NIST SP 800-38D, 8.3).
 _NONCE_BYTES = 12
 _MASTER_KEY_ID_BYTES = 8
+
+#: Gives the master keys there are, 32 bytes each, the one that signs first; raises ConfigurationError without any.
+MasterKeys: TypeAlias = Callable[[], Sequence[bytes]]
 
 
 class MasterKeyError(ConfigurationError):
@@ -98,29 +104,46 @@ class _Master(NamedTuple):
 
 
 class Vault:
-    """Seals and opens. Thread-safe; keeps the master key and opened data keys for as long as it lives."""
+    """Seals and opens. Thread-safe; keeps opened data keys for as long as it lives, and asks for master keys anew."""
 
-    def __init__(self, master_key: Callable[[], bytes]) -> None:
+    def __init__(self, master_keys: MasterKeys) -> None:
         """Reads nothing yet.
 
         Args:
-            master_key: 32 bytes; asked when a key is needed first, and again after it raised ConfigurationError.
+            master_keys: asked whenever one is needed, so that a file that was replaced is noticed.
         """
-        self._load = master_key
+        self._load = master_keys
         self._lock = threading.Lock()
-        self._master: _Master | None = None
+        self._masters: dict[bytes, _Master] = {}
         self._opened: dict[UUID, AESGCM] = {}
 
-    def new_data_key(self) -> DataKey:
-        """A data key that was never made before.
+    def first_master_key_id(self) -> bytes:
+        """The id of the master key that an installation without any begins with.
 
         Raises:
-            MasterKeyError: there is nothing to wrap it with.
+            MasterKeyError: there is none here.
         """
-        master = self._use_master()
-        identifier = new_id()
-        wrapped = _seal(master.cipher, AESGCM.generate_key(8 * _KEY_BYTES), _bound_to_key(identifier))
-        return DataKey(identifier, wrapped, master.id)
+        return self._use_masters()[0].id
+
+    def new_data_key(self, master_key_id: bytes) -> DataKey:
+        """A data key that was never made before.
+
+        Args:
+            master_key_id: of the master key that wraps it.
+
+        Raises:
+            MasterKeyError: that one is not here.
+        """
+        return self._wrapped(new_id(), AESGCM.generate_key(8 * _KEY_BYTES), self._master(master_key_id))
+
+    def rewrap(self, data_key: DataKey, master_key_id: bytes) -> DataKey:
+        """The same data key, wrapped by another master key; what it seals opens as before.
+
+        Raises:
+            MasterKeyError: one of the two master keys is not here.
+            BrokenSealError: the data key is damaged.
+        """
+        return self._wrapped(data_key.id, self._unwrapped(data_key), self._master(master_key_id))
 
     def seal(self, data_key: DataKey, place: SecretPlace, value: str) -> bytes:
         """The value, to be opened at its place only.
@@ -155,40 +178,59 @@ class Vault:
             known = self._opened.get(data_key.id)
         if known is not None:
             return known
-        master = self._use_master()
-        if data_key.master_key_id != master.id:
-            raise WrongMasterKeyError(
-                f"the master key here ({master.id.hex()}) is not the one that secrets are sealed with"
-                f" ({data_key.master_key_id.hex()})",
-                hint="copy the file from a machine that has the right one, and name it with PICLOUD_MASTER_KEY_FILE",
-            )
-        try:
-            opened = AESGCM(_open(master.cipher, data_key.wrapped, _bound_to_key(data_key.id)))
-        except InvalidTag:
-            raise BrokenSealError(f"data key {data_key.id} cannot be opened: its row was altered") from None
+        opened = AESGCM(self._unwrapped(data_key))
         with self._lock:
             self._opened[data_key.id] = opened
         return opened
 
-    def _use_master(self) -> _Master:
-        with self._lock:
-            if self._master is None:
-                self._master = _master_of(self._load_key())
-            return self._master
-
-    def _load_key(self) -> bytes:
+    def _unwrapped(self, data_key: DataKey) -> bytes:
+        master = self._master(data_key.master_key_id)
         try:
-            return self._load()
+            return _open(master.cipher, data_key.wrapped, _bound_to_key(data_key.id))
+        except InvalidTag:
+            raise BrokenSealError(
+                f"data key {data_key.id} cannot be opened: its row was altered",
+                hint="restore table data_keys from a backup, or set the secrets of the app anew",
+            ) from None
+
+    @staticmethod
+    def _wrapped(identifier: UUID, key: bytes, master: _Master) -> DataKey:
+        return DataKey(identifier, _seal(master.cipher, key, _bound_to_key(identifier)), master.id)
+
+    def _master(self, identifier: bytes) -> _Master:
+        here = self._use_masters()
+        for master in here:
+            if master.id == identifier:
+                return master
+        raise WrongMasterKeyError(
+            f"secrets are sealed with master key {identifier.hex()}, and this process has"
+            f" {' and '.join(master.id.hex() for master in here)}",
+            hint="copy the file from a machine that has the right one, and name it with PICLOUD_MASTER_KEY_FILE;"
+            " under systemd, restart the service afterwards",
+        )
+
+    def _use_masters(self) -> list[_Master]:
+        try:
+            keys = self._load()
         except ConfigurationError as error:
             raise MasterKeyError(f"secrets need the master key: {error.message}", hint=error.hint) from error
+        return [self._derived(key) for key in keys]
+
+    def _derived(self, key: bytes) -> _Master:
+        identifier = master_key_id(key)
+        with self._lock:
+            master = self._masters.get(identifier)
+            if master is None:
+                master = self._masters[identifier] = _master_of(identifier, key)
+            return master
 
 
 class SecretReader:
     """Reads the secrets of running scripts. Thread-safe; needs the master key when the first secret is read."""
 
-    def __init__(self, pool: ConnectionPool[Connection[Any]], master_key: Callable[[], bytes]) -> None:
+    def __init__(self, pool: ConnectionPool[Connection[Any]], master_keys: MasterKeys) -> None:
         self._reader = Reader(pool)
-        self._vault = Vault(master_key)
+        self._vault = Vault(master_keys)
 
     def get(self, app_id: int, name: str) -> str:
         """The value of a secret as it is set now.
@@ -239,11 +281,19 @@ def checked_value(value: str) -> bytes:
     return content
 
 
-def _master_of(key: bytes) -> _Master:
+def master_key_id(key: bytes) -> bytes:
+    """What a master key is known by; says nothing about the key itself.
+
+    Raises:
+        MasterKeyError: it has not the length of one.
+    """
     if len(key) != _KEY_BYTES:
         raise MasterKeyError(f"a master key has {_KEY_BYTES} bytes, not {len(key)}")
+    return hmac.digest(key, b"picloud master key id", hashlib.sha256)[:_MASTER_KEY_ID_BYTES]
+
+
+def _master_of(identifier: bytes, key: bytes) -> _Master:
     derived = HKDF(SHA256(), _KEY_BYTES, salt=None, info=b"picloud wraps data keys").derive(key)  # RFC 5869
-    identifier = hmac.digest(key, b"picloud master key id", hashlib.sha256)[:_MASTER_KEY_ID_BYTES]
     return _Master(identifier, AESGCM(derived))
 
 

@@ -19,13 +19,22 @@ order by s.name
 limit %(limit)s
 
 -- name: sealing_key
--- The data key that seals what is set now.
-select id, wrapped, master_key_id from data_keys where retired_at is null
+-- The data key that seals what an app sets now.
+select id, wrapped, master_key_id from data_keys where app_id = %(app_id)s
 
 -- name: insert_data_key
--- Waits for another transaction that is making one, and does nothing when that commits: both go on with the one there is.
-insert into data_keys (id, wrapped, master_key_id) values (%(id)s, %(wrapped)s, %(master_key_id)s)
-on conflict ((true)) where retired_at is null do nothing
+insert into data_keys (id, app_id, wrapped, master_key_id) values (%(id)s, %(app_id)s, %(wrapped)s, %(master_key_id)s)
+
+-- name: delete_data_key
+delete from data_keys where app_id = %(app_id)s and id = %(id)s
+
+-- name: first_master_key
+-- Waits for another transaction that is the first, and does nothing when that commits: both go on with what it wrote.
+insert into master_key (id) values (%(id)s) on conflict (only_row) do nothing
+
+-- name: hold_master_key
+-- Which master key wraps a new data key. Held to the end of the transaction: a rotation waits, and then sees the data key.
+select id from master_key for share
 
 -- name: version_of_secret
 select version from secrets where app_id = %(app_id)s and name = %(name)s
@@ -39,3 +48,11 @@ set version = excluded.version, sealed = excluded.sealed, data_key_id = excluded
 
 -- name: delete_secret
 delete from secrets where app_id = %(app_id)s and name = %(name)s returning name
+
+-- name: sealed_secrets
+-- What a new data key of an app has to seal.
+select name, version, sealed from secrets where app_id = %(app_id)s order by name
+
+-- name: reseal_secret
+-- The same value under another data key: neither the version nor who set it changes.
+update secrets set sealed = %(sealed)s, data_key_id = %(data_key_id)s where app_id = %(app_id)s and name = %(name)s

@@ -147,7 +147,7 @@ class Apps:
         async def seal() -> None:
             async with await psycopg.AsyncConnection.connect(self.cluster.database_url) as connection:
                 admin = Principal(self.theirs.principal_id, "user", "admin", InstanceRole.OWNER)
-                await set_secret(connection, Vault(lambda: master_key), "theirs", admin, name="TOKEN", value=WORD)
+                await set_secret(connection, Vault(lambda: (master_key,)), "theirs", admin, name="TOKEN", value=WORD)
 
         asyncio.run(seal())
 

@@ -11,7 +11,9 @@ import pytest
 import redis
 
 from picloud.doctor import Check, run_checks
-from picloud.local.master_key import ensure_master_key
+from picloud.local.master_key import ensure_master_key, load_master_keys
+from picloud.local.master_key_rotation import rotate
+from picloud.services.vault import master_key_id
 from picloud.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -101,3 +103,25 @@ def test_a_redis_that_evicts_is_warned_of(settings: Settings) -> None:
 def test_history_that_cannot_fit_the_disk_is_warned_of(settings: Settings) -> None:
     assert _find(settings, "disk").status == "ok"
     assert _find(replace(settings, history_max_bytes=10**15), "disk").status == "warn"
+
+
+def test_a_key_file_that_does_not_open_what_is_sealed_fails_and_a_rotation_left_half_way_is_warned_of(
+    settings: Settings,
+) -> None:
+    path = Path(settings.master_key_file)
+    assert _find(settings, "sealing_key").detail == "nothing is sealed yet"
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        rotate(connection, path, None, ())
+        found = _find(settings, "sealing_key")
+        assert (found.status, found.hint) == ("warn", "`picloud master-key retire` ends it")
+        new, old = load_master_keys(path)
+        path.write_bytes(old + new)
+        found = _find(settings, "sealing_key")
+        assert found.status == "warn"
+        assert found.detail.endswith(f"still has {master_key_id(old).hex()} in front")
+        path.write_bytes(new)
+        assert _find(settings, "sealing_key").status == "ok"
+        path.write_bytes(old)
+        found = _find(settings, "sealing_key")
+        assert found.status == "fail"
+        assert master_key_id(new).hex() in found.detail

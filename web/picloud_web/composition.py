@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from picloud import broker
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
 from picloud.database import connection_options
-from picloud.local.master_key import read_master_key
+from picloud.local.master_key import MasterKeyFile
 from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web.dataplane import DataPlane
@@ -101,13 +101,11 @@ def build(settings: Settings) -> Dependencies:
     dispatcher = OutboxDispatcher(database, window, inbox, connect, max_sync_in_flight=settings.max_sync_in_flight)
     directory = Directory(_DatabaseSource(database))
 
-    def master_key() -> bytes:
-        return read_master_key(settings)
-
+    master_keys = MasterKeyFile(settings)
     return Dependencies(
-        services=Services(settings, database, client, dispatcher, Vault(master_key)),
+        services=Services(settings, database, client, dispatcher, Vault(master_keys)),
         directory=directory,
-        data_plane=DataPlane(settings, directory, dispatcher, Provenance(master_key)),
+        data_plane=DataPlane(settings, directory, dispatcher, Provenance(master_keys)),
         dispatcher=dispatcher,
         window=window,
         blocking_redis=blocking,

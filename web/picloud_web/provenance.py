@@ -7,11 +7,11 @@ is not ours, or was altered, counts as none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Sequence
 
 from picloud.errors import ConfigurationError
-from picloud.services.hops import HOPS_HEADER, Hops, read_hops
+from picloud.services.hops import HOPS_HEADER, Hops, read_hops_of_any
+from picloud.services.vault import MasterKeys
 
 _log = logging.getLogger("picloud.web")
 
@@ -19,19 +19,21 @@ HEADER = HOPS_HEADER.lower()
 
 
 class Provenance:
-    """Reads the header; the master key is needed when the first one comes."""
+    """Reads the header; the master keys are needed when the first one comes."""
 
-    def __init__(self, master_key: Callable[[], bytes]) -> None:
-        self._read_key = master_key
-
-    @cached_property
-    def _key(self) -> bytes | None:
-        try:
-            return self._read_key()
-        except ConfigurationError:
-            _log.error("loops through HTTP are not noticed: this process has no master key")  # said there
-            return None
+    def __init__(self, master_keys: MasterKeys) -> None:
+        self._load = master_keys
+        self._was_missing = False
 
     def of(self, header: str | None) -> Hops | None:
         """Where in a chain the sender was; None: it says nothing that we signed."""
-        return read_hops(self._key, header) if header and self._key else None
+        return read_hops_of_any(self._keys(), header) if header else None
+
+    def _keys(self) -> Sequence[bytes]:
+        try:
+            return self._load()
+        except ConfigurationError:
+            if not self._was_missing:  # said once: strangers choose how often the header comes
+                self._was_missing = True
+                _log.error("loops through HTTP are not noticed: this process has no master key")
+            return ()

@@ -13,6 +13,7 @@ from picloud.cli.help import example
 from picloud.cli.options import confirm, connected, json_option, limit_option, yes_option
 from picloud.cli.output import Column, Row, note, print_fields, print_json, print_rows
 from picloud.cli.text import age, local_clock
+from picloud.services.scrub import LEAST_CHARACTERS
 
 _COLUMNS = (
     Column("NAME", "name"),
@@ -81,12 +82,15 @@ def set_secret(client: Client, *, app: str, name: str, value: str | None, as_jso
     The value is asked for without showing it, or read from standard input. One line end at
     the end of a file or of the input is left out: echo and editors add it.
     """
-    made = client.put(api_path("apps", app, "secrets", name), {"value": _value(value)})
+    given = _value(value)
+    made = client.put(api_path("apps", app, "secrets", name), {"value": given})
     if as_json:
         print_json(_row(made))
     else:
         note(f"set {name} of {app} (version {made['version']})")
         note(f'scripts read it with secrets::get("{name}")')
+    if len(given.strip()) < LEAST_CHARACTERS:
+        note(f"fewer than {LEAST_CHARACTERS} characters: too short to be struck out of logs and errors")
 
 
 @example("picloud secrets rm shop STRIPE_KEY --yes")
@@ -100,6 +104,24 @@ def remove_secret(client: Client, *, app: str, name: str, yes: bool) -> None:
     confirm(f"Remove the secret {name} of {app}? Its value cannot be brought back.", yes=yes)
     client.delete(api_path("apps", app, "secrets", name))
     note(f"removed {name} of {app}")
+
+
+@example("picloud secrets rotate shop")
+@secrets.command("rotate")
+@click.argument("app")
+@json_option
+@connected
+def rotate_data_key(client: Client, *, app: str, as_json: bool) -> None:
+    """Seal an app's secrets anew, under a new data key.
+
+    No value and no version changes, and runs go on meanwhile. For the key that wraps the
+    data keys of all apps see `picloud master-key`.
+    """
+    done = client.post(api_path("apps", app, "rotate-data-key"))
+    if as_json:
+        print_json(done)
+    else:
+        note(f"{done['secrets']} secrets of {app} are sealed with a new data key")
 
 
 def _row(secret: Row) -> Row:

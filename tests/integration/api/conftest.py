@@ -120,7 +120,7 @@ def api(database_url: str, redis_url: str) -> Iterator[Api]:
         client = broker.connect_async(redis_url, name="test")
         app: Any = falcon.asgi.App()
         problems.install(app)
-        services = Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher, Vault(lambda: b"k" * 32))
+        services = Services(Settings(bind="127.0.0.1:8000"), pool, client, dispatcher, Vault(lambda: (b"k" * 32,)))
         add_routes(app, services)
         conductor = falcon.testing.ASGIConductor(app)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from picloud.local.master_key import read_master_key
+from picloud.local.master_key import MasterKeyFile
 from picloud.services.vault import MAX_VALUE_BYTES, Vault
 from picloud.settings import Settings
 from tests.integration.api.conftest import Api
@@ -102,7 +102,7 @@ def test_without_a_master_key_nothing_is_set_and_the_rest_works(
     seeds.app()
     _put(api, "KEY")
     settings = Settings(master_key_file=str(tmp_path / "master.key"))
-    _use(api, Vault(lambda: read_master_key(settings)))
+    _use(api, Vault(MasterKeyFile(settings)))
     refused = api.request("PUT", "/apps/shop/secrets/KEY", {"value": "another"})
     assert (refused.status_code, refused.json["code"]) == (503, "master_key_missing")
     assert refused.json["detail"].startswith("secrets need the master key: this process cannot read it")
@@ -116,5 +116,5 @@ def test_without_a_master_key_nothing_is_set_and_the_rest_works(
 def test_with_the_wrong_master_key_nothing_is_set(api: Api, seeds: Seeds) -> None:
     seeds.app()
     _put(api, "KEY")
-    _use(api, Vault(lambda: b"w" * 32))
+    _use(api, Vault(lambda: (b"w" * 32,)))
     assert _put(api, "KEY", "another", expect=503)["code"] == "wrong_master_key"

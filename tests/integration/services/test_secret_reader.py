@@ -13,7 +13,7 @@ import pytest
 
 from picloud.access import InstanceRole, Principal
 from picloud.control.records import Connection
-from picloud.control.secrets import Secret, list_secrets, remove_secret, set_secret
+from picloud.control.secrets import Secret, list_secrets, remove_secret, rotate_data_key, set_secret
 from picloud.errors import ConfigurationError, NotFoundError
 from picloud.services.vault import BrokenSealError, MasterKeyError, SecretReader, Vault, WrongMasterKeyError
 from tests.seeding import Seeds
@@ -27,11 +27,11 @@ MASTER = bytes(range(32))
 VALUE = "sk_live_51Hxx-quite-secret"
 
 
-def master_key() -> bytes:
-    return MASTER
+def master_key() -> tuple[bytes, ...]:
+    return (MASTER,)
 
 
-def no_master_key() -> bytes:
+def no_master_key() -> tuple[bytes, ...]:
     raise ConfigurationError("master key /nowhere: No such file or directory", hint="copy it")
 
 
@@ -129,11 +129,20 @@ def test_an_app_reads_its_own_only(seeds: Seeds, pool: Any, put: Setter) -> None
 def test_a_row_copied_to_another_app_or_name_does_not_open(seeds: Seeds, pool: Any, put: Setter) -> None:
     shop, other = seeds.app("shop"), seeds.app("other")
     put("shop", "KEY", "of shop")
+    put("other", "KEY", "of other")
     seeds.connection.execute(
         "insert into secrets (app_id, name, version, sealed, data_key_id, created_by)"
-        " select %s, name, version, sealed, data_key_id, created_by from secrets"
-        " union all select app_id, 'COPY', version, sealed, data_key_id, created_by from secrets",
-        (other,),
+        " select app_id, 'COPY', version, sealed, data_key_id, created_by from secrets where app_id = %s",
+        (shop,),
+    )
+    seeds.connection.execute(  # with the data key that sealed it, as the superuser of a server could
+        "update data_keys k set wrapped = s.wrapped, master_key_id = s.master_key_id"
+        " from data_keys s where k.app_id = %s and s.app_id = %s",
+        (other, shop),
+    )
+    seeds.connection.execute(
+        "update secrets set sealed = (select sealed from secrets where app_id = %s and name = 'KEY') where app_id = %s",
+        (shop, other),
     )
     reader = SecretReader(pool, master_key)
     for app, name in ((other, "KEY"), (shop, "COPY")):
@@ -150,14 +159,14 @@ def test_a_worker_without_the_right_master_key_says_so(seeds: Seeds, pool: Any, 
     with pytest.raises(MasterKeyError, match="secrets need the master key: master key /nowhere: No such file"):
         SecretReader(pool, no_master_key).get(app, "KEY")
     with pytest.raises(WrongMasterKeyError):
-        SecretReader(pool, lambda: b"w" * 32).get(app, "KEY")
+        SecretReader(pool, lambda: (b"w" * 32,)).get(app, "KEY")
 
 
 def test_nothing_is_set_with_the_wrong_master_key(seeds: Seeds, pool: Any, put: Setter) -> None:
     app = seeds.app()
     put("shop", "KEY", "first")
     with pytest.raises(WrongMasterKeyError):
-        put("shop", "KEY", "second", Vault(lambda: b"w" * 32))
+        put("shop", "KEY", "second", Vault(lambda: (b"w" * 32,)))
     assert SecretReader(pool, master_key).get(app, "KEY") == "first"
     assert seeds.count("data_keys") == 1
 
@@ -172,7 +181,9 @@ def test_the_database_holds_no_value(seeds: Seeds, put: Setter) -> None:
     assert MASTER not in keys[0][1]
 
 
-def test_first_secrets_set_at_once_end_up_with_one_data_key(seeds: Seeds, pool: Any, put: Setter) -> None:
+def test_first_secrets_set_at_once_end_up_with_one_master_key_and_a_data_key_an_app(
+    seeds: Seeds, pool: Any, put: Setter
+) -> None:
     apps = {f"app{number}": seeds.app(f"app{number}") for number in range(8)}
 
     async def all_at_once() -> None:
@@ -180,12 +191,12 @@ def test_first_secrets_set_at_once_end_up_with_one_data_key(seeds: Seeds, pool: 
         await asyncio.gather(*(put.setting(name, "KEY", f"of {name}", Vault(master_key)) for name in apps))
 
     asyncio.run(all_at_once())
-    assert seeds.count("data_keys") == 1
+    assert (seeds.count("master_key"), seeds.count("data_keys")) == (1, len(apps))
     reader = SecretReader(pool, master_key)
     assert [reader.get(app, "KEY") for app in apps.values()] == [f"of {name}" for name in apps]
 
 
-def test_a_data_key_whose_maker_rolled_back_is_made_by_who_waited(
+def test_a_master_key_whose_writer_rolled_back_is_written_by_who_waited(
     database_url: str, seeds: Seeds, pool: Any, put: Setter
 ) -> None:
     app = seeds.app()
@@ -208,7 +219,7 @@ def test_a_data_key_whose_maker_rolled_back_is_made_by_who_waited(
 
     asyncio.run(race())
     assert SecretReader(pool, master_key).get(app, "KEY") == VALUE
-    assert seeds.count("data_keys") == 1
+    assert (seeds.count("master_key"), seeds.count("data_keys")) == (1, 1)
 
 
 def test_versions_count_every_set_also_at_once(seeds: Seeds, pool: Any, put: Setter) -> None:
@@ -234,16 +245,15 @@ def test_many_threads_read_through_one_reader(seeds: Seeds, pool: Any, put: Sett
     assert found == [f"value of {name}" for name in names] * 8
 
 
-def test_what_a_retired_data_key_sealed_still_opens(seeds: Seeds, pool: Any, put: Setter) -> None:
-    app = seeds.app()
-    put("shop", "OLD", "sealed before")
-    seeds.connection.execute("update data_keys set retired_at = now()")
-    put("shop", "NEW", "sealed after")
-    assert seeds.count("data_keys") == 2
-    reader = SecretReader(pool, master_key)
-    assert (reader.get(app, "OLD"), reader.get(app, "NEW")) == ("sealed before", "sealed after")
+def test_no_secret_is_sealed_with_the_data_key_of_another_app(seeds: Seeds, put: Setter) -> None:
+    shop, other = seeds.app(), seeds.app("other")
+    put("shop", "KEY")
+    put("other", "KEY")
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        seeds.connection.execute("delete from data_keys where retired_at is not null")
+        seeds.connection.execute(
+            "update secrets set data_key_id = (select id from data_keys where app_id = %s) where app_id = %s",
+            (other, shop),
+        )
 
 
 def test_secrets_go_with_their_app(seeds: Seeds, put: Setter) -> None:
@@ -272,3 +282,62 @@ def test_lists_are_in_the_order_of_their_pages(seeds: Seeds, put: Setter) -> Non
                 return found
 
     assert asyncio.run(pages()) == ["A", "B", "_x", "a.b", "b"]
+
+
+# A new data key
+
+
+def _rotate(put: Setter, app: str = "shop") -> int:
+    return asyncio.run(
+        put.in_transaction(lambda connection: rotate_data_key(connection, Vault(master_key), app))
+    ).secrets
+
+
+def test_an_app_gets_a_new_data_key_and_every_value_and_version_stays(seeds: Seeds, pool: Any, put: Setter) -> None:
+    shop, other = seeds.app("shop"), seeds.app("other")
+    for name, value in (("A", "first"), ("A", "second"), ("B", VALUE)):
+        put("shop", name, value)
+    put("other", "A", "of other")
+    before = dict(seeds.connection.execute("select app_id, id from data_keys").fetchall())
+    sealed = seeds.connection.execute("select app_id, name, version, created_at from secrets order by 1, 2").fetchall()
+    reader = SecretReader(pool, master_key)
+    assert reader.get(shop, "A") == "second"
+    assert _rotate(put) == 2
+    after = dict(seeds.connection.execute("select app_id, id from data_keys").fetchall())
+    assert after[shop] != before[shop]
+    assert after[other] == before[other]
+    assert [reader.get(shop, "A"), reader.get(shop, "B"), reader.get(other, "A")] == ["second", VALUE, "of other"]
+    again = seeds.connection.execute("select app_id, name, version, created_at from secrets order by 1, 2").fetchall()
+    assert again == sealed
+
+
+def test_an_app_without_secrets_has_nothing_to_rotate(seeds: Seeds, put: Setter) -> None:
+    seeds.app()
+    assert _rotate(put) == 0
+    assert seeds.count("data_keys") == 0
+    with pytest.raises(NotFoundError):
+        _rotate(put, "nothing")
+
+
+def test_a_secret_that_does_not_open_stops_the_rotation_and_nothing_is_changed(
+    seeds: Seeds, pool: Any, put: Setter
+) -> None:
+    app = seeds.app()
+    put("shop", "GOOD")
+    put("shop", "WRONG")
+    seeds.connection.execute("update secrets set sealed = sealed || '\\x00' where name = 'WRONG'")
+    with pytest.raises(BrokenSealError, match="secret WRONG cannot be opened"):
+        _rotate(put)
+    assert SecretReader(pool, master_key).get(app, "GOOD") == VALUE
+    assert seeds.count("data_keys") == 1
+
+
+def test_runs_read_while_data_keys_are_rotated(seeds: Seeds, pool: Any, put: Setter) -> None:
+    app = seeds.app()
+    put("shop", "KEY")
+    reader = SecretReader(pool, master_key)
+    with ThreadPoolExecutor(2) as threads:
+        rotated = threads.submit(lambda: [_rotate(put) for _ in range(10)])
+        while not rotated.done():
+            assert reader.get(app, "KEY") == VALUE
+    assert rotated.result() == [1] * 10

@@ -65,7 +65,7 @@ def caller(internet: Internet, lists: Lists) -> Caller:
         redis_url="redis://192.168.1.61:6379/0",
         public_url="https://cloud.lan",
     )
-    return Caller(settings, lists, lambda: KEY, internet.client)
+    return Caller(settings, lists, lambda: (KEY,), internet.client)
 
 
 def get(caller: Caller, url: str, *, run: RunOf = RUN, ordinal: int = 1) -> int:

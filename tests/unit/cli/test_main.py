@@ -23,6 +23,7 @@ PROMISED = [
     "worker",
     "mail",
     "migrate",
+    "master-key",
     "doctor",
     "init",
     "check",

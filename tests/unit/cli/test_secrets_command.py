@@ -66,7 +66,7 @@ def test_one_that_is_not_there_is_not_found(picloud: CommandLine, server: FakeSe
         (f"{VALUE}\r\n", VALUE),
         ("one\ntwo\n\n", "one\ntwo\n"),
         (" spaces stay \n", " spaces stay "),
-        ("ü\n", "ü"),
+        ("ümlaut\n", "ümlaut"),
     ],
 )
 def test_the_value_comes_from_the_input_without_the_line_end_that_echo_adds(
@@ -77,6 +77,17 @@ def test_the_value_comes_from_the_input_without_the_line_end_that_echo_adds(
     assert shop.bodies == [{"value": kept}]
     assert result.stdout == ""
     assert result.stderr == 'set KEY of shop (version 3)\nscripts read it with secrets::get("KEY")\n'
+
+
+def test_a_value_too_short_to_be_struck_out_is_said_to_be(picloud: CommandLine, shop: FakeServer) -> None:  # noqa: ARG001
+    assert "too short to be struck out" in picloud("secrets", "set", "shop", "KEY", stdin="abc\n").stderr
+    assert "too short" not in picloud("secrets", "set", "shop", "KEY", stdin="abcd\n").stderr
+
+
+def test_a_data_key_is_rotated(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("POST", "/apps/shop/rotate-data-key", {"app": "shop", "secrets": 3})
+    assert picloud("secrets", "rotate", "shop").stderr == "3 secrets of shop are sealed with a new data key\n"
+    assert json.loads(picloud("secrets", "rotate", "shop", "--json").stdout) == {"app": "shop", "secrets": 3}
 
 
 def test_the_value_comes_from_a_file(picloud: CommandLine, shop: FakeServer, tmp_path: Path) -> None:

@@ -41,23 +41,22 @@ def test_a_mail_may_be_as_large_as_a_request_and_is_readable_by_a_script() -> No
     assert larger.bounds.max_event_bytes >= 2 * larger.max_message_bytes
 
 
-def test_the_master_key_is_read_when_a_mail_says_that_it_is_ours_and_once() -> None:
+def test_the_master_key_is_read_when_a_mail_says_that_it_is_ours() -> None:
     asked: list[None] = []
 
-    def master_key() -> bytes:
+    def master_keys() -> tuple[bytes, ...]:
         asked.append(None)
-        return KEY
+        return (os.urandom(32), KEY)
 
-    hops, root = HopsReader(master_key), new_id()
+    hops, root = HopsReader(master_keys), new_id()
     assert hops.read(None) is None
     assert asked == []
     assert hops.read(sign_hops(KEY, root, 3)) == (root, 3)
     assert hops.read(sign_hops(b"somebody's", root, 3)) is None
-    assert len(asked) == 1
 
 
 def test_without_a_master_key_mail_is_taken_all_the_same() -> None:
-    def none() -> bytes:
+    def none() -> tuple[bytes, ...]:
         raise ConfigurationError("there is none")
 
     assert HopsReader(none).read(sign_hops(KEY, new_id(), 0)) is None

@@ -22,6 +22,7 @@ from picloud.services.vault import (
     Vault,
     WrongMasterKeyError,
     checked_value,
+    master_key_id,
     wrong_secret_name,
 )
 
@@ -39,10 +40,11 @@ values = st.text(st.characters(codec="utf-8"), min_size=1, max_size=200)
 
 
 def _vault(master: bytes = MASTER) -> Vault:
-    return Vault(lambda: master)
+    return Vault(lambda: (master,))
 
 
-DATA_KEY = _vault().new_data_key()
+MASTER_ID = master_key_id(MASTER)
+DATA_KEY = _vault().new_data_key(MASTER_ID)
 SEALED = _vault().seal(DATA_KEY, PLACE, VALUE)
 
 
@@ -97,7 +99,7 @@ def test_the_same_value_is_sealed_differently_each_time() -> None:
 
 def test_another_data_key_does_not_open_it() -> None:
     with pytest.raises(BrokenSealError):
-        _vault().open(_vault().new_data_key(), PLACE, SEALED)
+        _vault().open(_vault().new_data_key(MASTER_ID), PLACE, SEALED)
 
 
 # Data keys
@@ -128,7 +130,7 @@ def test_an_opened_data_key_is_opened_once() -> None:
 @given(st.binary(min_size=32, max_size=32))
 def test_a_wrong_master_key_is_told_from_damage(other: bytes) -> None:
     assume(other != MASTER)
-    with pytest.raises(WrongMasterKeyError, match="is not the one that secrets are sealed with"):
+    with pytest.raises(WrongMasterKeyError, match="secrets are sealed with master key"):
         _vault(other).open(DATA_KEY, PLACE, SEALED)
     with pytest.raises(WrongMasterKeyError):
         _vault(other).seal(DATA_KEY, PLACE, VALUE)
@@ -136,33 +138,64 @@ def test_a_wrong_master_key_is_told_from_damage(other: bytes) -> None:
 
 def test_a_row_that_claims_the_wrong_master_key_does_not_open_either() -> None:
     other = _vault(b"o" * 32)
-    claimed = replace(DATA_KEY, master_key_id=other.new_data_key().master_key_id)
+    claimed = replace(DATA_KEY, master_key_id=master_key_id(b"o" * 32))
     with pytest.raises(BrokenSealError):
         other.open(claimed, PLACE, SEALED)
 
 
-def test_the_master_key_is_read_at_first_use_and_once() -> None:
+def test_no_master_key_is_asked_for_before_it_is_needed() -> None:
     reads: list[bytes] = []
 
-    def read() -> bytes:
+    def read() -> tuple[bytes, ...]:
         reads.append(MASTER)
-        return MASTER
+        return (MASTER,)
 
     vault = Vault(read)
     assert reads == []
     vault.seal(DATA_KEY, PLACE, VALUE)
-    vault.seal(vault.new_data_key(), PLACE, VALUE)
     assert len(reads) == 1
+    vault.seal(DATA_KEY, PLACE, VALUE)
+    assert len(reads) == 1, "the opened data key is kept"
+
+
+NEXT = b"n" * 32
+
+
+@pytest.mark.parametrize("keys", [(MASTER, NEXT), (NEXT, MASTER)], ids=["prepared", "rotated"])
+def test_a_data_key_opens_with_its_master_key_wherever_that_stands(keys: tuple[bytes, ...]) -> None:
+    vault = Vault(lambda: keys)
+    assert vault.open(DATA_KEY, PLACE, SEALED) == VALUE
+    wrapped_anew = Vault(lambda: keys).rewrap(DATA_KEY, master_key_id(NEXT))
+    assert _vault(NEXT).open(wrapped_anew, PLACE, SEALED) == VALUE
+    with pytest.raises(WrongMasterKeyError):
+        _vault().open(wrapped_anew, PLACE, SEALED)
+
+
+def test_a_file_that_was_replaced_is_noticed_by_a_vault_that_lives() -> None:
+    keys = [(MASTER,)]
+    vault = Vault(lambda: keys[-1])
+    assert vault.open(DATA_KEY, PLACE, SEALED) == VALUE
+    rewrapped = Vault(lambda: (MASTER, NEXT)).rewrap(vault.new_data_key(MASTER_ID), master_key_id(NEXT))
+    with pytest.raises(WrongMasterKeyError, match=f"this process has {MASTER_ID.hex()}$"):
+        vault.seal(rewrapped, PLACE, VALUE)
+    keys.append((NEXT,))
+    assert vault.seal(rewrapped, PLACE, VALUE)
+
+
+def test_a_thousand_seals_have_a_thousand_nonces() -> None:
+    vault = _vault()
+    assert len({vault.seal(DATA_KEY, PLACE, VALUE)[:12] for _ in range(1_000)}) == 1_000
+    assert len({vault.new_data_key(MASTER_ID).wrapped[:12] for _ in range(100)}) == 100
 
 
 def test_without_a_master_key_it_says_what_is_missing_until_there_is_one() -> None:
     answers: list[bytes | ConfigurationError] = [ConfigurationError("no such file", hint="copy it"), MASTER]
 
-    def read() -> bytes:
+    def read() -> tuple[bytes, ...]:
         answer = answers.pop(0)
         if isinstance(answer, ConfigurationError):
             raise answer
-        return answer
+        return (answer,)
 
     vault = Vault(read)
     with pytest.raises(MasterKeyError, match="secrets need the master key: no such file") as caught:
@@ -173,7 +206,7 @@ def test_without_a_master_key_it_says_what_is_missing_until_there_is_one() -> No
 
 def test_a_master_key_of_another_length_is_none() -> None:
     with pytest.raises(MasterKeyError, match="32 bytes, not 31"):
-        _vault(b"x" * 31).new_data_key()
+        _vault(b"x" * 31).first_master_key_id()
 
 
 def test_what_other_versions_sealed_still_opens() -> None:

@@ -8,7 +8,7 @@ from picloud.access import Capability
 from picloud.control import secrets
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
-from picloud.control.secrets import Secret
+from picloud.control.secrets import RotatedDataKey, Secret
 from picloud.settings import KIB
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging
@@ -74,6 +74,15 @@ async def remove_secret(call: Call) -> None:
     """Remove a secret. Scripts that read it fail from now on."""
     async with call.transaction() as connection:
         await secrets.remove_secret(connection, call.app, call.path["name"])
+
+
+@api.post("/apps/{app}/rotate-data-key", needs=Capability.APP_MANAGE_SECRETS)
+async def rotate_data_key(call: Call) -> RotatedDataKey:
+    """Seal every secret of the app anew, under a data key that was never used. No value and no version changes."""
+    async with call.transaction() as connection:
+        done = await secrets.rotate_data_key(connection, call.services.vault, call.app)
+        call.entry.after = {"secrets": done.secrets}
+    return done
 
 
 ENDPOINTS = api.collected()
