@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "logs": ("logs:logs", "Print what scripts logged."),
         "executions": ("executions:executions", "See what ran, and what it caused."),
         "queues": ("queues:queues", "See what waits, since when, what runs and what fails."),
+        "top": ("top:top", "See throughput, queues, workers and failures, live."),
         "outbox": ("outbox:outbox", "See and cancel what is still to run."),
         "dead-letters": ("dead_letters:dead_letters", "See, replay, edit or ignore what failed for good."),
         "workers": ("workers:workers", "See and drain worker processes."),

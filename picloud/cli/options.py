@@ -43,6 +43,8 @@ class Surroundings:
     transport: httpx2.BaseTransport | None = None
     #: Waits for so many seconds before looking again.
     pause: Callable[[float], None] = time.sleep
+    #: Monotonic seconds.
+    clock: Callable[[], float] = time.monotonic
 
 
 def surroundings() -> Surroundings:

@@ -62,7 +62,10 @@ class CommandLine:
     pauses: list[float] = field(default_factory=list)
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
-        around = Surroundings(self.environ, httpx2.MockTransport(self.server), self.pauses.append)
+        # Time passes only while a command waits.
+        around = Surroundings(
+            self.environ, httpx2.MockTransport(self.server), self.pauses.append, clock=lambda: sum(self.pauses)
+        )
         return CliRunner().invoke(cli, arguments, input=stdin, obj=around, prog_name="picloud")
 
 

@@ -33,6 +33,7 @@ PROMISED = [
     "logs",
     "executions",
     "queues",
+    "top",
     "outbox",
     "dead-letters",
     "workers",
