@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from picloud.errors import SettingsError
+from picloud.logs import FORMATS
 from picloud.retries import Backoff, RetryPolicy
 
 _PREFIX = "PICLOUD_"
@@ -96,6 +97,7 @@ class Settings:
     sandbox: SandboxCeilings = SandboxCeilings()
     #: Days a dead letter is kept after it was resolved or died.
     dead_letter_retention_days: int = 30
+    audit_retention_days: int = 365
     #: Days the record of an abandoned sync run is kept.
     abandoned_executions_retention_days: int = 7
     #: Days executions, their logs and payloads are kept.
@@ -116,6 +118,8 @@ class Settings:
     smtp_url: str = ""
     #: The sender of outgoing mail; needed with ``smtp_url``.
     mail_from: str = ""
+    #: How processes log: ``text``, ``json`` or ``journald``; empty: by where stderr goes.
+    log_format: str = ""
     #: Addresses or networks of proxies whose ``X-Forwarded-*`` headers are believed.
     trusted_proxies: tuple[str, ...] = ()
 
@@ -269,6 +273,12 @@ def _backoff(text: str) -> Backoff:
             raise ValueError("exponential, linear or constant")
 
 
+def _log_format(text: str) -> str:
+    if text and text not in FORMATS:
+        raise ValueError("text, json or journald")
+    return text
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("a path")
@@ -296,6 +306,7 @@ _VARIABLES: dict[str, _Variable] = {
     "PICLOUD_TRIGGER_RETRY_MAX_MS": _Variable("retry.max_ms", _whole(0, 24 * 86_400_000)),
     "PICLOUD_TRIGGER_RETRY_JITTER_PCT": _Variable("retry.jitter_pct", _whole(0, 100)),
     "PICLOUD_DEAD_LETTER_RETENTION_DAYS": _Variable("dead_letter_retention_days", _whole(1, 36_500)),
+    "PICLOUD_AUDIT_RETENTION_DAYS": _Variable("audit_retention_days", _whole(1, 36_500)),
     "PICLOUD_ABANDONED_EXECUTIONS_RETENTION_DAYS": _Variable("abandoned_executions_retention_days", _whole(1, 36_500)),
     "PICLOUD_EXECUTION_RETENTION_DAYS": _Variable("execution_retention_days", _whole(1, 36_500)),
     "PICLOUD_HISTORY_MAX_BYTES": _Variable("history_max_bytes", _whole(16 * MIB, 1024 * _GIB)),
@@ -314,6 +325,7 @@ _VARIABLES: dict[str, _Variable] = {
     "PICLOUD_SMTP_URL": _Variable("smtp_url", _smtp_url),
     "PICLOUD_MAIL_FROM": _Variable("mail_from", _mailbox),
     "PICLOUD_TRUSTED_PROXIES": _Variable("trusted_proxies", _networks),
+    "PICLOUD_LOG_FORMAT": _Variable("log_format", _log_format),
 }
 
 #: Read by the CLI's client or by the tests, not by the platform.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from picloud.access import ALL_SCOPES, AppRole, InstanceRole, Scope
+from picloud.control.identity import hash_of, new_key
 from picloud.ids import day_of, new_id
 
 #: A blocking autocommit connection: what a test seeds is there for everybody.
@@ -27,6 +30,35 @@ class Seeds:
 
     def app(self, name: str = "shop") -> int:
         return self._number("insert into apps (name, created_by) values (%s, %s) returning id", name, self.admin_id)
+
+    def member(
+        self,
+        name: str,
+        roles: Mapping[int, AppRole] | None = None,
+        *,
+        role: InstanceRole = InstanceRole.MEMBER,
+        scopes: frozenset[Scope] = ALL_SCOPES,
+        app_id: int | None = None,
+    ) -> str:
+        """A user who is this in these apps; returns a key of theirs."""
+        principal_id = self._number(
+            "insert into principals (kind, name, role) values ('user', %s, %s)"
+            " on conflict (name) do update set role = excluded.role returning id",
+            name,
+            role,
+        )
+        for member_of, each in (roles or {}).items():
+            self.connection.execute(
+                "insert into app_members (app_id, principal_id, role) values (%s, %s, %s)",
+                (member_of, principal_id, each),
+            )
+        key = new_key()
+        self.connection.execute(
+            "insert into api_keys (principal_id, name, key_hash, last_four, app_id, scopes)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            (principal_id, name, hash_of(key), key[-4:], app_id, sorted(scopes)),
+        )
+        return key
 
     def script(self, app_id: int, name: str = "orders", source: str = "1") -> int:
         script_id = self._number(

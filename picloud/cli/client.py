@@ -50,6 +50,8 @@ class Client:
         import httpx2
 
         self.url = profile.url.rstrip("/")
+        #: Why what is done is done: the server writes it to the audit log.
+        self.reason: str | None = None
         self._errors = httpx2
         if not self.url.startswith(("http://", "https://")):
             raise InvalidInputError(f"{self.url!r} is not a URL of a server", hint="as in https://picloud.example.org")
@@ -124,6 +126,8 @@ class Client:
         # Of a PUT a null is a value like any other; the client would leave it out.
         content = b"null" if body is None and method == "PUT" else None
         sent = dict(headers or {}) | ({"Content-Type": "application/json"} if content else {})
+        if self.reason:
+            sent["X-Audit-Reason"] = quote(self.reason)
         try:
             response = self._http.request(
                 method, path, params=params, json=body, content=content, headers=sent, timeout=timeout

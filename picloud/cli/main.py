@@ -35,6 +35,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Build an app": {
         "init": ("init:init", "Make a new app folder."),
         "check": ("check:check", "Check an app folder without sending anything."),
+        "test": ("test:test", "Run an app's tests, on this machine and without a server."),
+        "dev": ("dev:dev", "Deploy an app folder on every save, and follow what the app does."),
         "deploy": ("deploy:deploy", "Apply an app folder to the server."),
         "invoke": ("invoke:invoke", "Run a script and print its result."),
         "emit": ("emit:emit", "Fire a trigger's source by hand: what listens runs as if it had happened."),
@@ -58,6 +60,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "domains": ("domains:domains", "Map host names to apps."),
         "secrets": ("secrets:secrets", "Set what scripts read and nobody sees."),
         "keys": ("keys:keys", "List, make and revoke API keys."),
+        "audit": ("audit:audit", "See who did what to which object, and why."),
         "pause": ("apps:pause", "Stop running an app's work; its routes answer 503."),
         "resume": ("apps:resume", "Go on running an app's work."),
     },
@@ -168,12 +171,9 @@ def main() -> None:
 
 
 def _complain(message: str, hint: str | None = None) -> None:
-    """One line that says what is wrong, one that says what to do."""
-    from picloud.cli.text import printable
+    from picloud.cli.output import complain
 
-    click.echo(f"{_marked('error:', 'red')} {printable(message)}", err=True)
-    if hint:
-        click.echo(f"{_marked('hint:', 'cyan')} {hint}", err=True)
+    complain(message, hint)
 
 
 def _complain_about_usage(error: click.UsageError) -> None:
@@ -183,11 +183,6 @@ def _complain_about_usage(error: click.UsageError) -> None:
         click.echo(error.ctx.get_usage(), err=True)
         hint = f"`{error.ctx.command_path} --help` shows what it takes"
     _complain(message[:1].lower() + message[1:], hint)
-
-
-def _marked(word: str, color: str) -> str:
-    # click.echo removes the color again where standard error is no terminal.
-    return word if os.environ.get("NO_COLOR") else click.style(word, fg=color, bold=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ P = ParamSpec("P")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _CONTEXT_KEY = "picloud.context"
+_REASON_KEY = "picloud.reason"
 _DURATION = re.compile(r"(\d+)([smhd])")
 _SECONDS_OF = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -65,6 +66,25 @@ context_option = click.option(
 )
 
 
+def _remember_reason(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_REASON_KEY] = value
+
+
+reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    expose_value=False,
+    callback=_remember_reason,
+    help="Why; kept in the audit log.",
+)
+
+
+def chosen_context() -> str | None:
+    """What ``--context`` of the running command names."""
+    name: str | None = click.get_current_context().meta.get(_CONTEXT_KEY)
+    return name
+
+
 def open_client() -> Client:
     """A client of the server the running command was told, or of the current one.
 
@@ -72,8 +92,10 @@ def open_client() -> Client:
         AuthenticationError: no server is known.
     """
     around = surroundings()
-    profile = load_profile(around.environ, click.get_current_context().meta.get(_CONTEXT_KEY))
-    return Client(profile, transport=around.transport)
+    profile = load_profile(around.environ, chosen_context())
+    client = Client(profile, transport=around.transport)
+    client.reason = click.get_current_context().meta.get(_REASON_KEY)
+    return client
 
 
 def connected(command: Callable[Concatenate[Client, P], None]) -> Callable[P, None]:

@@ -5,6 +5,7 @@ An entry is written in the transaction of the change, so that neither is there w
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import msgspec
 
 from picloud.access import Caller
-from picloud.control.records import Connection
+from picloud.control.pages import Page, int_cursor, page_of
+from picloud.control.records import Connection, fetch_rows, stored_json
+from picloud.errors import NotFoundError
 from picloud.queries import Queries
 
 _SQL = Queries("audit")
@@ -68,3 +71,65 @@ def _stored(value: Any) -> bytes | None:
     if len(data) <= _MOST_BYTES:
         return data
     return msgspec.json.encode({"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+
+
+# Reading
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that somebody did.
+
+    Attributes:
+        principal: who; as they were called then.
+        credential: ``session``, or ``key …wxyz``.
+        action: the operation of the control API.
+        object: what it was done to: a name, an id, a path; in the app when there is one.
+        before: what was there, as far as that is told; what was larger than 16 KiB is named by size and hash.
+        after: what is there now.
+        reason: given by who did it.
+    """
+
+    id: int
+    at: dt.datetime
+    principal: str
+    credential: str
+    request_id: str | None
+    action: str
+    app: str | None
+    object: str
+    before: Any
+    after: Any
+    reason: str | None
+
+
+class AuditFilters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log is narrowed to; None: not at all."""
+
+    apps: list[str] | None = None
+    principal: str | None = None
+    action: str | None = None
+    object: str | None = None
+    since: dt.datetime | None = None
+
+
+async def list_entries(
+    connection: Connection, filters: AuditFilters, *, limit: int, after: str | None
+) -> Page[AuditEntry]:
+    """Newest first."""
+    wanted = msgspec.structs.asdict(filters) | {"id": None, "cursor": int_cursor(after), "limit": limit + 1}
+    rows = await fetch_rows(connection, _SQL.entries, wanted)
+    return page_of([_entry(row) for row in rows], limit, lambda entry: entry.id)
+
+
+async def read_entry(connection: Connection, entry_id: int, *, apps: list[str] | None = None) -> AuditEntry:
+    """Raises: NotFoundError."""
+    wanted = msgspec.structs.asdict(AuditFilters(apps=apps)) | {"id": entry_id, "cursor": None, "limit": 1}
+    rows = await fetch_rows(connection, _SQL.entries, wanted)
+    if not rows:
+        raise NotFoundError(f"there is no entry {entry_id} in the audit log")
+    return _entry(rows[0])
+
+
+def _entry(row: Any) -> AuditEntry:
+    values = row._asdict()
+    return AuditEntry(**values | {"before": stored_json(row.before), "after": stored_json(row.after)})

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from picloud.control.events import shown_event
-from picloud.control.executions import Filters, has_ended
+from picloud.control.executions import Filters, has_ended, require
 from picloud.control.pages import Page, id_cursor, page_of
 from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row
 from picloud.errors import ConflictError, NotFoundError
@@ -71,6 +71,7 @@ class CancelledRow(msgspec.Struct, frozen=True):
     """What was cancelled, and the inbox that waits for its answer."""
 
     id: UUID
+    app: str | None
     reply_to: str | None
     state: int
 
@@ -109,5 +110,6 @@ async def cancel(connection: Connection, row_id: UUID, *, by: str, app_ids: list
     if gone is not None:
         return gone
     if await has_ended(connection, row_id):
+        await require(connection, row_id, app_ids=app_ids)
         raise ConflictError(f"{row_id} has ended already", code="already_ended")
     raise NotFoundError(f"{row_id} is not in the outbox")

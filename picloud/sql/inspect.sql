@@ -157,7 +157,8 @@ with gone as (
 ), recorded as materialized (
     select record_unrun(array_agg(o), 'cancelled', %(error)s) from gone
 )
-select (gone.o).id, (gone.o).reply_to, (gone.o).state from gone, recorded
+select (gone.o).id, (select name from apps where id = (gone.o).app_id) as app, (gone.o).reply_to, (gone.o).state
+from gone, recorded
 
 -- name: queues
 -- What waits, per app and source. Pending rows that have run before are retrying; those of a queue that nobody consumes

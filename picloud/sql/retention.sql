@@ -35,3 +35,20 @@ delete from idempotency_keys where (app_id, key) in (
 -- name: forget_dead_letters
 delete from dead_letters where id in (
     select id from dead_letters where died_at < now() - %(days)s * interval '1 day' order by died_at limit 1000)
+
+-- name: forget_audit_log
+delete from audit_log where id in (
+    select id from audit_log where at < now() - %(days)s * interval '1 day' order by at limit 5000)
+
+-- name: forget_sessions
+-- Those that are over: picloud.control.sessions says when.
+delete from sessions where id in (
+    select id from sessions where expires_at < now() or last_used_at < now() - interval '7 days' order by expires_at limit 1000)
+
+-- name: forget_login_failures
+-- Counts that a new attempt would begin anew; addresses from which somebody has signed in are known for a month.
+delete from login_failures
+where last_at < now() - case when starts_with(subject, 'known:') then interval '30 days' else interval '1 day' end
+
+-- name: forget_setup_link
+delete from setup_links where expires_at < now()

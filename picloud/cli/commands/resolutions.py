@@ -18,7 +18,7 @@ from picloud.cli.commands.letter_options import (
     version_option,
 )
 from picloud.cli.help import example
-from picloud.cli.options import connected, json_option, read_json
+from picloud.cli.options import connected, json_option, read_json, reason_option
 from picloud.cli.output import note, print_json
 from picloud.cli.text import local_clock, until
 from picloud.errors import PiCloudError
@@ -46,6 +46,7 @@ most_option = click.option(
 @click.option("--rate", type=Rate(), help="Begin so many at most: 10/s, 30/min. The server keeps to it.")
 @click.option("--dry-run", is_flag=True, help="Say how many there are, and replay none.")
 @most_option
+@reason_option
 @json_option
 @connected
 def replay(
@@ -145,6 +146,7 @@ def ignore(
 @letter_argument
 @click.option("-d", "--data", metavar="JSON|@FILE", help="The new event, instead of opening an editor.")
 @json_option
+@reason_option
 @connected
 def edit(client: Client, *, letter_id: str, data: str | None, as_json: bool) -> None:
     """Change the event that a replay will run, in $EDITOR; the event as it died is kept."""

@@ -46,6 +46,7 @@ PROMISED = [
     "secrets",
     "kv",
     "keys",
+    "audit",
     "pause",
     "resume",
     "login",

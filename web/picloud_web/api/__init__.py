@@ -29,6 +29,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
     """Every endpoint there is, in the order of the documentation."""
     from picloud_web.api import (
         apps,
+        audit,
         dead_letters,
         deploy,
         dry_runs,
@@ -64,6 +65,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         outbox,
         dead_letters,
         dry_runs,
+        audit,
         system,
     )
     return tuple(endpoint for module in modules for endpoint in module.ENDPOINTS)

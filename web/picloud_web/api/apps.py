@@ -55,6 +55,7 @@ async def create_app(call: Call, body: NewApp) -> App:
     """Make an empty app."""
     async with call.transaction() as connection:
         made = await apps.create_app(connection, call.principal, body.name)
+        call.entry.app = made.name
     call.headers["Location"] = f"/api/v1/apps/{made.name}"
     return made
 
@@ -73,6 +74,7 @@ async def remove_app(call: Call) -> RemovedApp:
     What waits or runs ends as `cancelled`; executions stay as history until they are too old.
     """
     async with call.transaction() as connection:
+        call.entry.before = await apps.read_app(connection, call.app)
         return await apps.remove_app(connection, call.app)
 
 
@@ -103,6 +105,7 @@ async def list_domains(call: Call) -> Page[Domain]:
 async def add_domain(call: Call, body: NewDomain) -> Domain:
     """Map a domain to an app. PiCloud's own names, localhost and IP addresses are refused."""
     async with call.transaction() as connection:
+        call.entry.object = body.domain
         return await apps.add_domain(connection, call.app, body.domain, call.services.settings)
 
 
@@ -128,7 +131,9 @@ async def replace_allowed(call: Call, body: Allowed) -> Allowed:
     itself, are refused whatever the list says.
     """
     async with call.transaction() as connection:
+        call.entry.before = await http_allowed.read_allowed(connection, call.app)
         entries = await http_allowed.replace_allowed(connection, call.principal, call.app, body.allowed)
+        call.entry.after = entries
     return Allowed(allowed=entries)
 
 
@@ -139,9 +144,11 @@ async def change_allowed(call: Call, body: AllowedChange) -> Allowed:
     Only for instance admins.
     """
     async with call.transaction() as connection:
+        call.entry.before = await http_allowed.read_allowed(connection, call.app)
         entries = await http_allowed.change_allowed(
             connection, call.principal, call.app, allow=body.allow, forbid=body.forbid
         )
+        call.entry.after = entries
     return Allowed(allowed=entries)
 
 

@@ -1,20 +1,20 @@
 """Who sends a request: by an API key in ``Authorization``, or by the session cookie of a signed-in person.
 
 A browser sends its cookie with whatever any page makes it send. So a cookie counts only when the browser says that the
-page is PiCloud's own (Fetch Metadata, W3C; ``Origin``, RFC 6454, from browsers that do not say it). A key is not sent by
-itself, but a request that changes something and that a foreign page sent is refused whatever it carries.
+page is PiCloud's own (Fetch Metadata, W3C; ``Origin``, RFC 6454, from browsers that do not say it). A key is not sent
+by itself, but a request that changes something and that a foreign page sent is refused whatever it carries.
 """
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import falcon.asgi
 
 from picloud.access import Caller, InstanceRole, Principal
 from picloud.control.identity import authenticate_key, authenticate_session
-from picloud.errors import AuthenticationError, PermissionDeniedError
+from picloud.errors import AuthenticationError, InvalidInputError, PermissionDeniedError
 from picloud_web.events import SESSION_COOKIE
 from picloud_web.services import Services
 
@@ -23,6 +23,7 @@ NOBODY = Caller(Principal(0, "service", "nobody", InstanceRole.MEMBER), scopes=f
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_REQUEST_ID_CHARACTERS = 100
+_MOST_REASON_CHARACTERS = 1_000
 
 
 async def authenticate(services: Services, request: falcon.asgi.Request) -> Caller:
@@ -69,6 +70,18 @@ def request_id(request: falcon.asgi.Request) -> str:
     if 0 < len(given) <= _MOST_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
         return given
     return str(uuid4())
+
+
+def reason(request: falcon.asgi.Request) -> str | None:
+    """Why the caller does what it does, for the audit log: ``X-Audit-Reason``, percent-encoded UTF-8.
+
+    Raises:
+        InvalidInputError: it is too long.
+    """
+    given = unquote(request.get_header("x-audit-reason", default="")).replace("\0", "").strip()
+    if len(given) > _MOST_REASON_CHARACTERS:
+        raise InvalidInputError(f"X-Audit-Reason: more than {_MOST_REASON_CHARACTERS} characters")
+    return given or None
 
 
 def _foreign_page() -> PermissionDeniedError:

@@ -148,6 +148,8 @@ async def replay_many(call: Call, body: ReplayMany) -> ReplayedMany:
             batch = await resolutions.replay(
                 connection, call.principal, chosen[start : start + _BATCH], version=body.version, pace=pace
             )
+            call.entry.app = call.path.get("app", body.app)
+            call.entry.after = {"replayed": [each.id for each in batch]}
         done += batch
         pace = pace.after(batch)
         await call.wake_relay()
@@ -161,9 +163,12 @@ async def ignore_many(call: Call, body: IgnoreMany) -> IgnoredMany:
     done: list[Ignored] = []
     for start in range(0, len(chosen), _BATCH):
         async with call.transaction() as connection:
-            done += await resolutions.ignore(
+            batch = await resolutions.ignore(
                 connection, call.principal, chosen[start : start + _BATCH], note=body.reason
             )
+            call.entry.app = call.path.get("app", body.app)
+            call.entry.reason, call.entry.after = body.reason, {"ignored": [each.id for each in batch]}
+        done += batch
     return IgnoredMany(body.dry_run, matched, done)
 
 
@@ -185,7 +190,10 @@ async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
     """Change the event of an open letter before it is replayed; what it died with is kept in `edited_from`."""
     async with call.transaction() as connection:
         app_ids = await call.app_ids(connection)
-        return await resolutions.edit(connection, call.path["id"], body.event, app_ids=app_ids)
+        before = await dead_letters.read_dead_letter(connection, call.path["id"], app_ids=app_ids)
+        edited = await resolutions.edit(connection, call.path["id"], body.event, app_ids=app_ids)
+        call.entry.app, call.entry.before, call.entry.after = edited.app, before.event, edited.event
+        return edited
 
 
 @api.post(
@@ -200,6 +208,8 @@ async def replay_dead_letter(call: Call, body: Replay) -> Replayed:
         replayed = await resolutions.replay_one(
             connection, call.principal, call.path["id"], app_ids=app_ids, version=body.version
         )
+        letter = await dead_letters.read_dead_letter(connection, call.path["id"], app_ids=app_ids)
+        call.entry.app, call.entry.after = letter.app, replayed
     await call.wake_relay()
     return replayed
 
@@ -213,9 +223,11 @@ async def ignore_dead_letter(call: Call, body: Ignore) -> DeadLetterDetail:
     """Say that nothing is to be done about a letter."""
     async with call.transaction() as connection:
         app_ids = await call.app_ids(connection)
-        return await resolutions.ignore_one(
+        ignored = await resolutions.ignore_one(
             connection, call.principal, call.path["id"], note=body.reason, app_ids=app_ids
         )
+        call.entry.app, call.entry.reason = ignored.app, body.reason
+        return ignored
 
 
 async def _chosen(call: Call, body: Selected) -> tuple[int, list[UUID]]:

@@ -44,6 +44,7 @@ async def emit_event(call: Call, body: Emission) -> Emitted:
             trigger=body.trigger,
             retry=call.services.settings.retry.policy(),
         )
+        call.entry.object, call.entry.after = body.source, emitted
     if emitted.executions:
         await call.wake_relay()
     return emitted

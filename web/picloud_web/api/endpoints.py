@@ -50,6 +50,7 @@ class Call:
     Attributes:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
+        reason: why the caller does it, in the caller's words.
         headers: sent with the answer.
         entry: what the audit log will say; an endpoint fills in what was there before and after.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
@@ -61,12 +62,15 @@ class Call:
     path: dict[str, Any]
     status: int
     request_id: str
+    reason: str | None = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
     execution_id: UUID | None = None
     entry: Entry = field(init=False)
 
     def __post_init__(self) -> None:
-        self.entry = Entry(action=self.endpoint.operation, app=self.path.get("app"), object=self._object())
+        self.entry = Entry(
+            action=self.endpoint.operation, app=self.path.get("app"), object=self._object(), reason=self.reason
+        )
 
     @property
     def principal(self) -> Principal:

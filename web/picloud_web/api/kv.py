@@ -106,6 +106,7 @@ async def put_entry(call: Call, query: Lifetime, headers: Conditions, body: msgs
             ttl_ms=ttl_ms,
             if_version=_wanted_version(headers),
         )
+        call.entry.after = {"version": written.version, "bytes": len(body)}
     if written.fired:
         await call.wake_relay()
     call.headers["ETag"] = f'"{written.version}"'

@@ -64,6 +64,7 @@ async def _cancel(call: Call) -> Cancelled:
     async with call.transaction() as connection:
         app_ids = await call.app_ids(connection)
         gone = await waiting.cancel(connection, call.path["id"], by=call.principal.name, app_ids=app_ids)
+        call.entry.app = gone.app
     if gone.reply_to is not None:
         await _answer_waiter(call, gone.reply_to, gone.id)
     await call.wake_relay()  # the next row of its key may go

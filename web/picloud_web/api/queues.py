@@ -29,6 +29,7 @@ async def create_queue(call: Call, body: NewQueue) -> StoredQueue:
     """Make a queue; its messages wait until a trigger consumes it. One that is there already is answered 409."""
     async with call.transaction() as connection:
         made, _ = await queues.put_queue(connection, call.app, body.name, may_exist=False)
+        call.entry.object = made.name
     return made
 
 
@@ -44,6 +45,7 @@ async def put_queue(call: Call) -> StoredQueue:
     """Make a queue unless there is one."""
     async with call.transaction() as connection:
         queue, is_new = await queues.put_queue(connection, call.app, call.path["queue"])
+        call.entry.is_void = not is_new
     call.status = 201 if is_new else 200
     return queue
 
@@ -52,9 +54,11 @@ async def put_queue(call: Call) -> StoredQueue:
 async def remove_queue(call: Call, query: Removal) -> RemovedQueue:
     """Remove a queue that no trigger consumes. Messages in it are answered 409, unless they are to be cancelled."""
     async with call.transaction() as connection:
-        return await queues.remove_queue(
+        removed = await queues.remove_queue(
             connection, call.app, call.principal, call.path["queue"], cancels_waiting=query.cancel_waiting
         )
+        call.entry.after = removed
+        return removed
 
 
 ENDPOINTS = api.collected()

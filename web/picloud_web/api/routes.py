@@ -33,7 +33,7 @@ async def list_routes(call: Call, query: Paging) -> Page[Route]:
 async def create_route(call: Call, body: NewRoute) -> Route:
     """Add a route. One that answers the same requests as another is refused."""
     async with call.transaction() as connection:
-        return await routes.create_route(
+        made = await routes.create_route(
             connection,
             call.app,
             call.principal,
@@ -42,6 +42,8 @@ async def create_route(call: Call, body: NewRoute) -> Route:
             script=body.script,
             mode=body.dispatch_mode,
         )
+        call.entry.object, call.entry.after = f"{made.method} {made.path}", made
+        return made
 
 
 @api.get("/apps/{app}/routes/{id:int}", needs=Capability.APP_READ)
@@ -55,6 +57,8 @@ async def show_route(call: Call) -> Route:
 async def remove_route(call: Call) -> None:
     """Remove a route."""
     async with call.transaction() as connection:
+        route = await routes.read_route(connection, await find_app(connection, call.app), call.path["id"])
+        call.entry.object, call.entry.before = f"{route.method} {route.path}", route
         await routes.remove_route(connection, call.app, call.path["id"])
 
 

@@ -129,6 +129,7 @@ async def _put(call: Call, name: str, wanted: NewVersion) -> Script:
         script, is_new = await scripts.put_script(
             connection, call.app, call.principal, wish, call.services.settings.sandbox
         )
+        call.entry.object, call.entry.after = script.name, {"version": script.version, "sha256": script.sha256}
     call.status = 201 if is_new else 200
     return script
 
@@ -140,6 +141,7 @@ async def remove_script(call: Call, query: Removal) -> RemovedScript:
         removed = await scripts.remove_script(
             connection, call.app, call.principal, call.path["name"], cancels_waiting=query.cancel_waiting
         )
+        call.entry.after = removed
     await call.wake_relay()
     return removed
 
@@ -164,9 +166,12 @@ async def show_version(call: Call) -> Version:
 async def rollback(call: Call, body: Rollback) -> Script:
     """Make an earlier version of a script current again; no version is lost."""
     async with call.transaction() as connection:
-        return await scripts.rollback(
+        before = await scripts.read_script(connection, await find_app(connection, call.app), call.path["name"])
+        script = await scripts.rollback(
             connection, call.app, call.path["name"], body.version, call.services.settings.sandbox
         )
+        call.entry.before, call.entry.after = {"version": before.version}, {"version": script.version}
+        return script
 
 
 @api.post(

@@ -48,7 +48,7 @@ async def list_secrets(call: Call, query: Paging) -> Page[Secret]:
 @api.get("/apps/{app}/secrets/{name}", needs=Capability.APP_READ_SECRETS)
 async def show_secret(call: Call) -> Secret:
     """One secret, without its value: no call answers with that."""
-    async with call.reading() as connection:
+    async with call.transaction() as connection:  # a look at a secret is in the audit log
         return await secrets.read_secret(connection, await find_app(connection, call.app), call.path["name"])
 
 
@@ -65,6 +65,7 @@ async def set_secret(call: Call, body: NewValue) -> Secret:
         made = await secrets.set_secret(
             connection, call.services.vault, call.app, call.principal, name=name, value=body.value
         )
+        call.entry.after = {"version": made.version}
     call.status = 201 if made.version == 1 else 200
     return made
 

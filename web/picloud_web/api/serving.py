@@ -29,7 +29,7 @@ from picloud.errors import (
     UnavailableError,
 )
 from picloud_web import problems
-from picloud_web.api.credentials import NOBODY, authenticate, refuse_foreign_pages, request_id
+from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages, request_id
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
 from picloud_web.bodies import read_body
@@ -83,7 +83,9 @@ class _Responder:
         refuse_foreign_pages(request)
         try:
             caller = await _authorized(self._services, request, endpoint, path.get("app"))
-            call = Call(self._services, caller, endpoint, path, endpoint.statuses[0], request_id(request))
+            call = Call(
+                self._services, caller, endpoint, path, endpoint.statuses[0], request_id(request), reason(request)
+            )
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3

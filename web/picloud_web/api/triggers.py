@@ -9,7 +9,9 @@ from picloud.access import Capability
 from picloud.control import triggers
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
+from picloud.control.records import Connection
 from picloud.control.triggers import RemovedTrigger, StoredTrigger, Topic, TriggerSchedule
+from picloud.errors import NotFoundError
 from picloud.retries import Backoff
 from picloud.triggers import Kind, KvOp, Missed, Trigger, trigger_from_data
 from picloud_web.api.endpoints import Call, Endpoints
@@ -129,6 +131,7 @@ async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
     """
     async with call.transaction() as connection:
         switched = await triggers.switch_trigger(connection, call.app, call.path["trigger"], enabled=body.enabled)
+        call.entry.after = {"enabled": switched.enabled}
     await call.wake_relay()
     return switched
 
@@ -137,9 +140,12 @@ async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
 async def remove_trigger(call: Call, query: Removal) -> RemovedTrigger:
     """Remove a trigger. What it has accepted still runs, or is cancelled; messages of its queue wait."""
     async with call.transaction() as connection:
+        app = await find_app(connection, call.app)
+        call.entry.before = await triggers.read_trigger(connection, app, call.path["trigger"])
         removed = await triggers.remove_trigger(
             connection, call.app, call.principal, call.path["trigger"], cancels_waiting=query.cancel_waiting
         )
+        call.entry.after = removed
     await call.wake_relay()
     return removed
 
@@ -162,12 +168,22 @@ async def list_topics(call: Call, query: Paging) -> Page[Topic]:
 
 async def _put(call: Call, wanted: Trigger, *, may_replace: bool = True) -> StoredTrigger:
     async with call.transaction() as connection:
+        call.entry.object = wanted.name
+        call.entry.before = await _trigger_or_none(call, connection, wanted.name)
         trigger, is_new = await triggers.put_trigger(
             connection, call.app, call.principal, wanted, call.services.settings.retry, may_replace=may_replace
         )
+        call.entry.after = trigger
     call.status = 201 if is_new else 200
     await call.wake_relay()  # a schedule begins, or messages have a consumer now
     return trigger
+
+
+async def _trigger_or_none(call: Call, connection: Connection, name: str) -> StoredTrigger | None:
+    try:
+        return await triggers.read_trigger(connection, await find_app(connection, call.app), name)
+    except NotFoundError:
+        return None
 
 
 ENDPOINTS = api.collected()
