@@ -2,9 +2,11 @@
 
 A net for accidents, such as a request that is logged whole; a script that wants to tell a
 secret can. A value is found as it is, as JSON writes it (once and twice, for JSON in JSON),
-and as a URL does. Not found: what was encoded otherwise, cut or computed, and numbers.
-Values of fewer than four characters are left alone: they are in every second word, and
-every marker would tell where.
+as URLs, forms and HTML do, in hex digits, and in Base64, also in the middle of it, where
+``Basic`` of HTTP has it. Of a value of several lines each long line is found by itself.
+Not found: what was encoded otherwise (compressed, hashed, twice), cut or computed, and
+numbers. Values of fewer than four characters are left alone: they are in every second
+word, and every marker would tell where.
 
 Documents are read and written anew instead of being searched as bytes: a secret ``1234``
 is also in a time stamp, and ``message`` is a key of every line.
@@ -12,16 +14,24 @@ is also in a time stamp, and ``message`` is a key of every line.
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
 LEAST_CHARACTERS = 4
 #: Of a secret that a cut line ends in: less of it is not taken for one.
 _LEAST_HEAD = 8
+#: Of a line of a value, and of what Base64 makes of one: shorter ones are in too many texts that hold no secret.
+_LEAST_LINE = 16
+_LEAST_BASE64 = 6
+
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 class Scrubber:
@@ -139,13 +149,48 @@ def _places(text: str, forms: dict[str, str]) -> Iterator[tuple[int, int, str]]:
 
 def _forms(value: str) -> set[str]:
     """How a value may look where it turns up; none for one that is too short to tell."""
-    plain = {value, value.strip()}
-    once = {spelt for text in plain for spelt in _in_json(text)}
-    twice = {spelt for text in once for spelt in _in_json(text)}
-    forms = {*plain, *once, *twice, *(quote(text, safe="") for text in plain)}
     if len(value) < LEAST_CHARACTERS:
         return set()
+    forms = {form for text in {value, value.strip()} for form in _spelt(text)}
+    forms.update(form for line in _long_lines(value) for form in (line, *_in_json(line)))
     return {form for form in forms if len(form) >= LEAST_CHARACTERS}
+
+
+def _long_lines(value: str) -> Iterator[str]:
+    """The lines of a value of several, such as a key in PEM; not the frame of it, which is no secret."""
+    lines = value.split("\n")
+    if len(lines) > 1:
+        stripped = (line.strip() for line in lines)
+        yield from (line for line in stripped if len(line) >= _LEAST_LINE and not line.startswith("-----"))
+
+
+def _spelt(text: str) -> Iterator[str]:
+    yield text
+    for once in _in_json(text):
+        yield once
+        yield from _in_json(once)
+    for escaped in (quote(text, safe=""), quote(text), quote(text, safe="!~*'()"), quote_plus(text)):
+        yield escaped
+        yield _ESCAPE.sub(lambda found: found[0].lower(), escaped)
+    for quotes in (html.escape(text), html.escape(text, quote=False)):
+        yield quotes
+        yield quotes.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        yield quotes.replace("&#x27;", "&#39;")
+    content = text.encode()
+    yield content.hex()
+    yield content.hex().upper()
+    yield from _in_base64(content)
+
+
+def _in_base64(content: bytes) -> Iterator[str]:
+    """By itself and behind one or two other bytes: what of the digits does not depend on its neighbours."""
+    for before in range(3):
+        digits = base64.b64encode(bytes(before) + content).decode()
+        own = digits[-(-before * 8 // 6) : (before + len(content)) * 8 // 6]
+        for form in (own, digits if before == 0 else own):
+            if len(form) >= _LEAST_BASE64:
+                yield form
+                yield form.replace("+", "-").replace("/", "_")
 
 
 def _in_json(text: str) -> tuple[str, str]:

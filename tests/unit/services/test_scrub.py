@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
+import re
 import time
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
 
 import msgspec
 import pytest
@@ -196,3 +202,85 @@ def test_nothing_a_script_can_log_takes_long(text: str) -> None:
 
 def test_no_repr_shows_a_value() -> None:
     assert VALUE not in repr(Scrubber(KEY))
+
+
+# Other spellings
+
+
+@given(
+    value=st.text(st.characters(codec="utf-8"), min_size=6, max_size=40).filter(lambda text: len(text.strip()) > 5),
+    before=st.binary(max_size=5),
+    after=st.binary(max_size=5),
+)
+def test_no_base64_of_a_value_is_left_wherever_it_stands_in_what_was_encoded(
+    value: str, before: bytes, after: bytes
+) -> None:
+    content = before + value.encode() + after
+    for digits in (
+        base64.b64encode(content),
+        base64.urlsafe_b64encode(content),
+        base64.urlsafe_b64encode(content).rstrip(b"="),
+    ):
+        struck = Scrubber([("N", value)]).text(digits.decode())
+        assert "[secret N]" in struck
+        assert len(struck.replace("[secret N]", "")) <= len(digits) - len(value.encode()) * 4 // 3 + 2
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda value: value.encode().hex(),
+        lambda value: value.encode().hex().upper(),
+        lambda value: quote(value, safe=""),
+        quote,
+        quote_plus,
+        lambda value: re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        lambda value: urlencode({"q": value}).removeprefix("q="),
+        html.escape,
+        lambda value: html.escape(value, quote=False),
+        lambda value: html.escape(value).replace("&#x27;", "&#39;"),
+        lambda value: json.dumps(json.dumps(value))[3:-3],
+    ],
+    ids=[
+        "hex",
+        "HEX",
+        "segment",
+        "path",
+        "form",
+        "small escapes",
+        "urlencode",
+        "html",
+        "text",
+        "&#39;",
+        "json in json",
+    ],
+)
+def test_what_libraries_make_of_a_value_is_found(spell: Callable[[str], str]) -> None:
+    value = "p&ss/w<rd> 'x' \"y\" ü+1"
+    assert Scrubber([("N", value)]).text(f"<<{spell(value)}>>") == "<<[secret N]>>"
+
+
+def test_basic_authentication_is_found_under_the_name_of_its_password() -> None:
+    header = "Basic " + base64.b64encode(f"api:{VALUE}".encode()).decode()
+    struck = Scrubber(KEY).text(header)
+    assert struck.startswith("Basic YXBpO")
+    assert "[secret KEY]" in struck
+    assert len(struck) < len("Basic YXBpO[secret KEY]") + 5
+
+
+def test_each_long_line_of_a_value_of_several_is_found_by_itself() -> None:
+    lines = ["-----BEGIN KEY-----", "MIIEvQIBADANBgkqhkiG9w0B", "AQEFAASCBKcwggSjAgEAAoIB", "Q==", "-----END KEY-----"]
+    written = Scrubber([("PEM", "\n".join(lines))]).log(_lines(*(f"{line}." for line in lines)))
+    assert written is not None
+    messages = [line["message"] for line in msgspec.json.decode(written)]
+    assert messages == ["-----BEGIN KEY-----.", "[secret PEM].", "[secret PEM].", "Q==.", "-----END KEY-----."]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [VALUE[::-1], VALUE[:10], hashlib.sha256(VALUE.encode()).hexdigest(), VALUE.upper()],
+    ids=["turned round", "cut", "hashed", "in capitals"],
+)
+def test_what_was_computed_from_a_value_is_not_recognised(told: str) -> None:
+    """The limit that docs/secrets.md states: a net for accidents, no wall."""
+    assert Scrubber(KEY).text(told) == told
