@@ -82,11 +82,15 @@ class PiCloudGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self._entries)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._entries:
             return None
         module, _, attribute = self._entries[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"picloud.cli.commands.{module}"), attribute)
+        if ctx.resilient_parsing:  # a shell asks how a word may go on
+            from picloud.cli.completing import complete_names
+
+            complete_names(command, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

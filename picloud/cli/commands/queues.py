@@ -37,6 +37,8 @@ class _WithOverview(click.Group):
     """What is no command of the group is for the overview: ``picloud queues --watch``, ``picloud queues shop``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # a shell asks which commands there are
         if not args or args[0] not in (*self.commands, *ctx.help_option_names):
             args = ["overview", *args]
         return super().parse_args(ctx, args)
