@@ -144,6 +144,7 @@ def ensure_master_key(path: Path) -> bytes:
     """
     if not path.exists():
         write_private(path, secrets.token_bytes(KEY_BYTES))
+        _sync_folder(path.parent)  # what is sealed with it may be on disk in a moment
     return load_master_keys(path)[0]
 
 
@@ -171,16 +172,21 @@ def replace_master_keys(path: Path, keys: tuple[bytes, ...]) -> None:
             os.fsync(file.fileno())
         failpoint("master_key.written")
         unfinished.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)
     except OSError as error:
         raise ConfigurationError(
             f"master key {path}: {error.strerror}",
             hint="run it as the owner of the file, or as root",
         ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renamed file durable: a lost entry would bring the old one back (fsync(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def readable_by_others(path: Path) -> bool:

@@ -223,12 +223,13 @@ def _prepare(path: Path, installed: Installed) -> bytes:
 
 
 def _rotate_to(connection: Connection[Any], path: Path, new: bytes) -> Rotated:
-    ring = KeyRing(load_master_keys(path))
-    vault = Vault(lambda: ring.keys)
     with connection.transaction():
-        connection.execute(_SQL.begin_with, {"id": ring.ids[0]})
+        connection.execute(_SQL.begin_with, {"id": master_key_id(load_master_keys(path)[0])})
         locked = _installed(connection.execute(_SQL.lock_master_key).fetchone())
         assert locked.id is not None, "the row was written above"
+        # Another machine may have rotated since we looked: its file is not the one that is locked here.
+        ring = _ring_of(path, locked)
+        vault = Vault(lambda: ring.keys)
         if new == locked.id or new in locked.former:
             raise UnsafeRotationError("another rotation has just ended", hint="`picloud master-key show` says how")
         wrapped = _data_keys(connection)

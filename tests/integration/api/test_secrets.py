@@ -118,3 +118,15 @@ def test_with_the_wrong_master_key_nothing_is_set(api: Api, seeds: Seeds) -> Non
     _put(api, "KEY")
     _use(api, Vault(lambda: (b"w" * 32,)))
     assert _put(api, "KEY", "another", expect=503)["code"] == "wrong_master_key"
+
+
+def test_a_data_key_is_rotated_and_secrets_stay_what_they_are(api: Api, seeds: Seeds) -> None:
+    seeds.app()
+    made = _put(api, "rotate")  # a name like that of a call
+    assert api.call("POST", "/apps/shop/rotate-data-key", expect=200) == {"app": "shop", "secrets": 1}
+    assert api.get("/apps/shop/secrets/rotate") == made
+    assert api.call("POST", "/apps/nothing/rotate-data-key", expect=404)["code"] == "not_found"
+    seeds.connection.execute("update secrets set sealed = sealed || '\\x00'")
+    broken = api.request("POST", "/apps/shop/rotate-data-key")
+    assert (broken.status_code, broken.json["code"]) == (500, "broken_seal")
+    assert VALUE not in broken.text

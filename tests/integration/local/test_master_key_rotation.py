@@ -233,3 +233,23 @@ def test_two_commands_do_not_change_the_file_at_once(
     monkeypatch.setattr(master_key_rotation, "failpoint", at)
     installation.rotate()
     assert len(refused) == 1
+
+
+def test_a_rotation_by_another_machine_in_between_is_noticed(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    copy = tmp_path / "other" / "master.key"
+    copy.write_bytes(installation.path.read_bytes())
+    rotated: list[master_key_rotation.Rotated] = []
+
+    def at(name: str) -> None:
+        if name == "master_key.prepared" and not rotated:
+            rotated.append(master_key_rotation.Rotated(b"", b"", 0))
+            rotated[0] = rotate(installation.connection, copy, None, ())
+
+    monkeypatch.setattr(master_key_rotation, "failpoint", at)
+    with pytest.raises(WrongMasterKeyError):
+        installation.rotate()
+    assert read_installed(installation.connection).id == rotated[0].new
+    assert prove(installation.connection, copy).broken == ()
