@@ -5,12 +5,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from picloud.cli.output import dim
 from picloud.cli.text import printable
-from picloud.manifest import Problem
+
+if TYPE_CHECKING:
+    from picloud.manifest import Problem
 
 #: Characters of a line around its mark; a minified script is one line of thousands.
 _SHOWN_BEFORE = 60

@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Connect": {
         "login": ("login:login", "Remember a server and a key to it."),
         "context": ("login:context", "List known servers; choose one."),
+        "help": ("help:show_help", "Show the help of a command, or a topic."),
         "completion": ("completion:completion", "Print a shell's completion script."),
     },
 }
@@ -162,6 +163,7 @@ class PiCloudGroup(click.Group):
 @example(
     "picloud up                                   a whole platform in this terminal",
     "picloud init demo && picloud deploy demo     an app on it",
+    "picloud help exit-codes                      or environment, or json",
 )
 @click.group(cls=PiCloudGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(picloud.__version__, prog_name="picloud")

@@ -18,8 +18,6 @@ import click
 
 from picloud.cli.client import Client
 from picloud.cli.exit_codes import ExitCode
-from picloud.ids import parse_id
-from picloud.profiles import load_profile
 
 if TYPE_CHECKING:
     import httpx2
@@ -91,6 +89,8 @@ def open_client() -> Client:
     Raises:
         AuthenticationError: no server is known.
     """
+    from picloud.profiles import load_profile
+
     around = surroundings()
     profile = load_profile(around.environ, chosen_context())
     client = Client(profile, transport=around.transport)
@@ -160,6 +160,8 @@ class _Id(click.ParamType[str]):
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from picloud.ids import parse_id
+
         found = parse_id(str(value))
         if found is None:
             self.fail(f"{value!r} is not an id, as in 019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b", param, ctx)

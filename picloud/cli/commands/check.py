@@ -6,16 +6,20 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from picloud.cli.app_folder import AppFolder, examine, problems_of_refusal, unused_scripts
 from picloud.cli.excerpts import print_problems
 from picloud.cli.help import example
 from picloud.cli.options import json_option
 from picloud.cli.output import note, print_json
 from picloud.errors import InvalidInputError
-from picloud.manifest import Problem
+
+if TYPE_CHECKING:
+    # Reading a manifest takes longer to import than a help text may take: whoever reads one imports it.
+    from picloud.cli.app_folder import AppFolder
+    from picloud.manifest import Problem
 
 folder_argument = click.argument(
     "directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path)
@@ -32,6 +36,8 @@ def check(directory: Path, as_json: bool) -> None:
     Compiles every script and checks picloud.toml; each problem is printed as
     FILE:LINE:COLUMN: MESSAGE, with the line it is on. Warnings fail nothing.
     """
+    from picloud.cli.app_folder import examine, unused_scripts
+
     folder, problems = examine(directory)
     if folder is not None:
         problems += unused_scripts(directory, folder)
@@ -52,6 +58,8 @@ def read_folder(directory: Path) -> AppFolder:
         InvalidInputError: there are problems.
         ManifestError: there is no manifest.
     """
+    from picloud.cli.app_folder import examine
+
     folder, problems = examine(directory)
     print_problems(problems, err=True)
     if folder is None:
@@ -66,6 +74,8 @@ def refusals_shown(directory: Path) -> Generator[None]:
     Raises:
         InvalidInputError: the server's, with what was printed summed up.
     """
+    from picloud.cli.app_folder import problems_of_refusal
+
     try:
         yield
     except InvalidInputError as error:

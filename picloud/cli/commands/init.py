@@ -14,8 +14,6 @@ from picloud.cli.help import example
 from picloud.cli.options import surroundings
 from picloud.cli.output import note
 from picloud.errors import ConfigurationError, ConflictError, InvalidInputError, PiCloudError
-from picloud.manifest import wrong_app_name
-from picloud.profiles import load_profile
 
 
 @example("picloud init demo")
@@ -28,6 +26,8 @@ def init(directory: Path, name: str | None) -> None:
     It holds picloud.toml, three scripts, an example event and picloud.d.rhai, which
     describes what scripts can call. Files that are there are never overwritten.
     """
+    from picloud.manifest import wrong_app_name
+
     app = name or _name_of(directory)
     if (wrong := wrong_app_name(app)) is not None:
         raise InvalidInputError(f"the app's name: {wrong}", hint="choose one with --name")
@@ -44,6 +44,8 @@ def init(directory: Path, name: str | None) -> None:
 
 def _server_url() -> str:
     """The server a deploy would go to; that of a plain `picloud up` while none is known."""
+    from picloud.profiles import load_profile
+
     try:
         return load_profile(surroundings().environ).url
     except PiCloudError:

@@ -27,6 +27,8 @@ PROMISED = [
     "doctor",
     "init",
     "check",
+    "test",
+    "dev",
     "deploy",
     "invoke",
     "emit",
@@ -51,6 +53,7 @@ PROMISED = [
     "resume",
     "login",
     "context",
+    "help",
     "completion",
 ]
 
@@ -170,6 +173,21 @@ def test_help_imports_nothing_it_does_not_need() -> None:
     assert "Run the platform:" in done.stdout
     assert "picloud.cli.main" in loaded
     assert loaded.isdisjoint({"rich", "httpx2", "psycopg", "msgspec", "redis", "rhai", "asyncio", "tomllib"})
+
+
+def test_the_help_of_a_command_does_not_import_what_the_command_needs() -> None:
+    """Reading manifests, drawing, talking to a server: each costs more than the help may take."""
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from picloud.cli.main import cli\n"
+        "for name in ('init', 'check', 'deploy', 'invoke', 'logs', 'executions', 'queues', 'top', 'kv', 'doctor'):\n"
+        "    assert CliRunner().invoke(cli, [name, '--help']).exit_code == 0, name\n"
+        "    print(name, *{'picloud.manifest', 'msgspec', 'rich', 'httpx2', 'psycopg', 'redis', 'rhai', 'asyncio',"
+        " 'tomllib'} & set(sys.modules))"
+    )
+    heavy = [line for line in run("-c", program).stdout.splitlines() if " " in line]
+    assert heavy == []
 
 
 def test_listing_needs_no_drawing_when_nobody_looks() -> None:
