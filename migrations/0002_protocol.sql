@@ -123,12 +123,12 @@ begin
           and final_status(r.outcome, o.is_sync, o.is_dead_letter_handler, false) = 'dead'
     ), died as (
         insert into dead_letters (id, app_id, script_id, script_version, source, trigger_id, principal_id, reason, event, body,
-                                  last_error, attempts, root_execution_id, parent_execution_id, trigger_depth, queue_id,
+                                  last_error, attempts, root_execution_id, parent_execution_id, trigger_depth, traceparent, queue_id,
                                   order_key, max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct, accepted_at)
         select d.id, d.app_id, d.script_id, d.version, d.source, d.trigger_id, d.principal_id,
                case d.outcome when 'failed' then 'retries_exhausted' when 'crashed' then 'worker_crash'
                               when 'lost' then 'worker_lost' else coalesce(d.reason, 'not_retryable') end,
-               p.event, p.body, d.error, d.attempt, d.root_execution_id, d.parent_execution_id, d.trigger_depth, d.queue_id,
+               p.event, p.body, d.error, d.attempt, d.root_execution_id, d.parent_execution_id, d.trigger_depth, d.traceparent, d.queue_id,
                d.order_key, d.max_attempts, d.backoff, d.backoff_base_ms, d.backoff_max_ms, d.backoff_jitter_pct, d.accepted_at
         from dying d
         cross join lateral (select event, body from payloads p where p.id = d.id and p.day = d.payload_day limit 1) p
@@ -272,7 +272,8 @@ create function begin_executions_v1(
     source text, trigger_id int, attempt smallint, max_attempts smallint, backoff text, backoff_base_ms int,
     backoff_max_ms int, backoff_jitter_pct smallint, is_sync boolean, reply_to text, is_suspect boolean,
     root_execution_id uuid, trigger_depth smallint, payload_day date, payload_bytes int, principal_id int,
-    principal_name text, is_principal_disabled boolean, is_handler boolean, app_revision bigint, event bytea, body bytea
+    principal_name text, is_principal_disabled boolean, is_handler boolean, app_revision bigint, event bytea, body bytea,
+    traceparent text, parent_execution_id uuid
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
@@ -309,7 +310,7 @@ begin
            b.timeout_ms, b.source, b.trigger_id, b.attempt, b.max_attempts, b.backoff, b.backoff_base_ms, b.backoff_max_ms,
            b.backoff_jitter_pct, b.is_sync, b.reply_to, b.is_suspect, b.root_execution_id, b.trigger_depth, b.payload_day,
            b.payload_bytes, b.principal_id, pr.name, pr.disabled_at is not null, b.is_dead_letter_handler, a.revision,
-           p.event, p.body
+           p.event, p.body, b.traceparent, b.parent_execution_id
     from begun b
     cross join lateral (select a.name, a.revision from apps a where a.id = b.app_id limit 1) a
     cross join lateral (select pr.name, pr.disabled_at from principals pr where pr.id = b.principal_id limit 1) pr

@@ -9,7 +9,8 @@ create type arrival as (
     id uuid, day date, app_id integer, app_revision bigint, script_id integer, script_version integer, source text,
     trigger_id integer, principal_id integer, first_byte integer, event_bytes integer, body_bytes integer, token bigint,
     reply_to text, reply_ms integer, max_attempts smallint, backoff text, base_ms integer, max_ms integer,
-    jitter_pct smallint, root_execution_id uuid, trigger_depth smallint, order_key text, delay_ms bigint
+    jitter_pct smallint, root_execution_id uuid, trigger_depth smallint, order_key text, delay_ms bigint,
+    traceparent text
 );
 
 -- The outbox row is written only for payloads written now: when the COMMIT's answer was lost the same batch is sent
@@ -42,12 +43,12 @@ begin
     ), written as (
         insert into outbox (id, payload_day, state, app_id, script_id, script_version, source, trigger_id, principal_id, token,
                             max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct, is_sync, reply_to,
-                            reply_deadline, lease_until, order_key, root_execution_id, trigger_depth, available_at, payload_bytes)
+                            reply_deadline, lease_until, order_key, root_execution_id, trigger_depth, traceparent, available_at, payload_bytes)
         select f.id, f.day, case when f.token = 0 then 0 else 1 end, f.app_id, f.script_id, f.script_version, f.source,
                f.trigger_id, f.principal_id, f.token, f.max_attempts, f.backoff, f.base_ms, f.max_ms, f.jitter_pct,
                f.reply_to is not null, f.reply_to, now() + f.reply_ms * interval '1 ms',
                case when f.token = 0 then null else now() + p_publish_lease end,
-               f.order_key, f.root_execution_id, f.trigger_depth, now() + f.delay_ms * interval '1 ms',
+               f.order_key, f.root_execution_id, f.trigger_depth, f.traceparent, now() + f.delay_ms * interval '1 ms',
                f.event_bytes + coalesce(f.body_bytes, 0)
         from fresh f join stored using (id)
         order by f.ordinality

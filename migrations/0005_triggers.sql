@@ -114,7 +114,8 @@ create type new_row as (
     id uuid, app_id integer, script_id integer, script_version integer, source text, trigger_id integer,
     principal_id integer, event bytea, body bytea, max_attempts smallint, backoff text, backoff_base_ms integer,
     backoff_max_ms integer, backoff_jitter_pct smallint, queue_id integer, lane integer, state smallint, order_key text,
-    delay_ms bigint, root_execution_id uuid, parent_execution_id uuid, trigger_depth smallint, dead_letter_id uuid
+    delay_ms bigint, root_execution_id uuid, parent_execution_id uuid, trigger_depth smallint, dead_letter_id uuid,
+    traceparent text
 );
 
 -- The id of a row that a run or a change causes: a UUIDv7 of now whose other bits follow from the cause, so that one cause
@@ -133,11 +134,12 @@ $$;
 
 -- A row that a trigger causes. Without a cause (an API call, a clock) the row is a root of its own.
 create function row_of_trigger(
-    t triggers, p_id uuid, p_event bytea, p_body bytea, p_root uuid, p_parent uuid, p_depth smallint
+    t triggers, p_id uuid, p_event bytea, p_body bytea, p_root uuid, p_parent uuid, p_depth smallint,
+    p_traceparent text default null
 ) returns new_row language sql immutable as $$
     select row(p_id, t.app_id, t.script_id, null, t.kind, t.id, t.registered_by_principal, p_event, p_body,
                t.max_attempts, t.backoff, t.backoff_base_ms, t.backoff_max_ms, t.backoff_jitter_pct,
-               null, 0, 0, null, 0, coalesce(p_root, p_id), p_parent, p_depth, null)::new_row
+               null, 0, 0, null, 0, coalesce(p_root, p_id), p_parent, p_depth, null, p_traceparent)::new_row
 $$;
 
 -- Writes payloads and outbox rows in the order given, in the caller's transaction; returns how many.
@@ -157,11 +159,11 @@ begin
     )
     insert into outbox (id, payload_day, state, app_id, script_id, script_version, source, trigger_id, principal_id,
                         max_attempts, backoff, backoff_base_ms, backoff_max_ms, backoff_jitter_pct, order_key, queue_id, lane,
-                        root_execution_id, parent_execution_id, trigger_depth, is_dead_letter_handler, dead_letter_id,
+                        root_execution_id, parent_execution_id, trigger_depth, traceparent, is_dead_letter_handler, dead_letter_id,
                         available_at, payload_bytes)
     select r.id, r.day, r.state, r.app_id, r.script_id, r.script_version, r.source, r.trigger_id, r.principal_id,
            r.max_attempts, r.backoff, r.backoff_base_ms, r.backoff_max_ms, r.backoff_jitter_pct, r.order_key, r.queue_id, r.lane,
-           r.root_execution_id, r.parent_execution_id, r.trigger_depth, r.dead_letter_id is not null, r.dead_letter_id,
+           r.root_execution_id, r.parent_execution_id, r.trigger_depth, r.traceparent, r.dead_letter_id is not null, r.dead_letter_id,
            now() + coalesce(r.delay_ms, 0) * interval '1 ms',
            octet_length(r.event) + coalesce(octet_length(r.body), 0)
     from rows r join stored using (id)
@@ -214,17 +216,17 @@ begin
 
     with sent as (
         select s.*, substring(p_data from s.first_byte for s.message_bytes) as message,
-               o.root_execution_id as root,
+               o.root_execution_id as root, o.traceparent,
                -- Sending a mail is no hop: it runs no script.
                (coalesce(o.trigger_depth + case when s.kind = 'send_email' then 0 else 1 end, 0))::smallint as depth
         from unnest(p_sent) with ordinality s
-        left join lateral (select root_execution_id, trigger_depth from outbox o where o.id = s.cause limit 1) o on true
+        left join lateral (select root_execution_id, trigger_depth, traceparent from outbox o where o.id = s.cause limit 1) o on true
     ), rows as (
         select s.ordinality, (t.whole).id as place,
                row_of_trigger(t.whole, caused_id(s.id, (t.whole).id::text),
                               open_object(json_build_object('topic', s.name, 'published_at', rfc3339(now())))
                                   || ',"message":' || s.message || '}',
-                              null, s.root, s.cause, s.depth) as made
+                              null, s.root, s.cause, s.depth, s.traceparent) as made
         from sent s
         join lateral (select * from pubsub_triggers p where p.app_id = s.app_id and glob_matches(p.is_prefix, p.topic, s.name)) p on true
         join lateral (select t as whole from triggers t where t.id = p.trigger_id and t.is_enabled limit 1) t on true
@@ -238,7 +240,7 @@ begin
                    coalesce(t.backoff_base_ms, s.base_ms), coalesce(t.backoff_max_ms, s.max_ms),
                    coalesce(t.backoff_jitter_pct, s.jitter_pct),
                    q.id, case when t.concurrency is null then 0 else q.id end, case when t.id is null then 3 else 0 end,
-                   s.order_key, s.delay_ms, coalesce(s.root, s.id), s.cause, s.depth, null)::new_row
+                   s.order_key, s.delay_ms, coalesce(s.root, s.id), s.cause, s.depth, null, s.traceparent)::new_row
         from sent s
         join lateral (select * from queues q where q.app_id = s.app_id and q.name = s.name limit 1) q on true
         left join lateral (
@@ -249,7 +251,7 @@ begin
         select s.ordinality, 0,
                row(s.id, s.app_id, s.script_id, null, s.kind, null, s.principal_id, s.message, null, s.max_attempts, s.backoff,
                    s.base_ms, s.max_ms, s.jitter_pct, null, 0, 0, null, s.delay_ms, coalesce(s.root, s.id), s.cause, s.depth,
-                   null)::new_row
+                   null, s.traceparent)::new_row
         from sent s
         where s.kind in ('invoke', 'send_email')
     )
@@ -311,7 +313,7 @@ begin
         cross join lateral (select * from dead_letters d where d.id = l.id limit 1) d
         left join lateral (select s.name from scripts s where s.id = d.script_id limit 1) s on true
     ), events as (
-        select l.id, l.body, l.root_execution_id, l.trigger_depth, f.trigger_id as handler_id,
+        select l.id, l.body, l.root_execution_id, l.trigger_depth, l.traceparent, f.trigger_id as handler_id,
                open_object(json_build_object(
                    'dead_letter_id', l.id, 'reason', l.reason, 'attempts', l.attempts, 'trigger_id', l.trigger_id,
                    'trigger', l.trigger_name, 'script_id', l.script_id, 'script', l.script_name,
@@ -328,7 +330,7 @@ begin
     )
     select array_agg(row(caused_id(e.id, t.id::text), t.app_id, t.script_id, null, t.kind, t.id, t.registered_by_principal, e.event,
                          e.body, 1, 'constant', 0, 0, 0, null, 0, 0, null, 0, e.root_execution_id, e.id, e.trigger_depth + 1,
-                         e.id)::new_row order by e.id, t.id)
+                         e.id, e.traceparent)::new_row order by e.id, t.id)
     into v_rows
     from events e
     join lateral (select * from triggers t where t.id = e.handler_id and t.is_enabled limit 1) t on true;

@@ -123,7 +123,7 @@ begin
     select array_agg(row_of_trigger(t.whole, caused_id(coalesce(s.run, gen_random_uuid()), s.version || '/' || k.trigger_id),
                                     open_object(json_build_object('op', s.op, 'collection', s.collection, 'key', s.key, 'version', s.version))
                                         || ',"value":' || coalesce(s.value, 'null') || ',"old_value":' || coalesce(s.old_value, 'null') || '}',
-                                    null, o.root_execution_id, s.run, (coalesce(o.trigger_depth + 1, 0))::smallint)
+                                    null, o.root_execution_id, s.run, (coalesce(o.trigger_depth + 1, 0))::smallint, o.traceparent)
                      order by s.ordinality, k.trigger_id)
     into v_rows
     from steps s
@@ -131,7 +131,7 @@ begin
         select * from kv_triggers k
         where k.app_id = s.app_id and s.op = any(k.ops) and glob_matches(k.is_prefix, k.collection, s.collection)) k on true
     join lateral (select t as whole from triggers t where t.id = k.trigger_id and t.is_enabled limit 1) t on true
-    left join lateral (select root_execution_id, trigger_depth from outbox o where o.id = s.run limit 1) o on true;
+    left join lateral (select root_execution_id, trigger_depth, traceparent from outbox o where o.id = s.run limit 1) o on true;
     return case when v_rows is null then 0 else write_rows(v_rows) end;
 end
 $$;

@@ -36,6 +36,8 @@ EPOCH_KEY = "picloud:epoch"
 AWAIT_ROOM_KEY = "picloud:await_room"
 #: Hash of script id to its measured run time in milliseconds; a hint, may be gone.
 RUN_TIMES_KEY = "picloud:run_ms"
+#: Hash of what all processes have counted together (``picloud.observability.reporting``).
+METRICS_KEY = "picloud:metrics"
 
 #: The Dramatiq queue and actor that both sides name.
 QUEUE_NAME = "executions"

@@ -19,10 +19,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, TypeAlias
 
@@ -177,11 +178,33 @@ def check_schema(connection: Connection, *, accept_newer: bool = False, folder: 
         )
 
 
+async def schema_fits(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether a process of this release can work on the database; one that is newer fits, for it was expanded first."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(_SQL.has_ledger)
+        if await cursor.fetchone() != (True,):
+            return False
+    async with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
+        await cursor.execute(_SQL.applied)
+        ledger = {row.version: row for row in await cursor.fetchall()}
+    found = _status_of(ledger, _own_release())
+    return not (found.pending or found.altered)
+
+
+@cache
+def _own_release() -> tuple[Migration, ...]:
+    return load_migrations()
+
+
 def _compare(connection: Connection, release: Sequence[Migration]) -> MigrationStatus:
     ledger: dict[int, AppliedMigration] = {}
     if _value(connection, _SQL.has_ledger):
         with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
             ledger = {row.version: row for row in cursor.execute(_SQL.applied)}
+    return _status_of(ledger, release)
+
+
+def _status_of(ledger: Mapping[int, AppliedMigration], release: Sequence[Migration]) -> MigrationStatus:
     known = {migration.version for migration in release}
     return MigrationStatus(
         applied=tuple(ledger.values()),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +17,8 @@ from picloud.broker import Reply
 from picloud.engine import Run, RunFailure, RunResult, ScriptRunner
 from picloud.engine.runner import new_cancel_token
 from picloud.failpoints import failpoint
+from picloud.logs import about
+from picloud.observability.spans import SPANS
 from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
 from picloud.services.desk import Desk, RunOf, RunServices
 from picloud.services.dry_run import DRY_RUN
@@ -28,6 +32,7 @@ from picloud_actors.flusher import Flusher
 from picloud_actors.postman import Postman
 from picloud_actors.scripts import ScriptSources
 from picloud_actors.settling import Finished
+from picloud_actors.tracing import TracedCalls, ids_of, trace_of
 from picloud_actors.workload import Assignment, Workload
 
 _LOG = logging.getLogger("picloud.worker")
@@ -62,7 +67,7 @@ class Executor:
         self._sources = sources
         self._runner = runner
         self._flusher = flusher
-        self._desk = desk
+        self._desk = replace(desk, call=TracedCalls(desk.call))
         self._postman = postman
         self._reads = reads
         self._max_trigger_depth = max_trigger_depth
@@ -99,6 +104,14 @@ class Executor:
         return self._finish(row, overlay)
 
     def _finish(self, row: BegunRow, overlay: Overlay | None = None) -> Finished:
+        with about(**ids_of(row)):
+            if not SPANS.is_on:
+                return self._end_of(row, overlay)
+            started_ns = time.time_ns()
+            finished = self._end_of(row, overlay)
+            return replace(finished, times=(started_ns, time.time_ns()))
+
+    def _end_of(self, row: BegunRow, overlay: Overlay | None) -> Finished:
         if self._is_aborting and not row.is_sync:
             return Finished(row, Settlement(row.id, row.token, "handed_back"))
         if row.is_principal_disabled:
@@ -231,6 +244,7 @@ def _identity_of(row: BegunRow) -> RunOf:
         app_revision=row.app_revision,
         script_id=row.script_id,
         principal_id=row.principal_id,
+        trace=trace_of(row).context,
     )
 
 
@@ -249,6 +263,7 @@ def _run_of(row: BegunRow, event: bytes, body: bytes | None, trigger: str | None
         is_sync=row.is_sync,
         event=event,
         body=body,
+        traceparent=trace_of(row).context.header,
     )
 
 

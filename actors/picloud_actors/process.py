@@ -26,6 +26,10 @@ from picloud.engine.limits import stack_bytes
 from picloud.failpoints import arm_from_environment
 from picloud.local.master_key import MasterKeyFile
 from picloud.local.master_key_holders import leave_master_keys, tell_master_keys
+from picloud.logs import identify
+from picloud.observability.reporting import Reporter
+from picloud.observability.spans import SPANS
+from picloud.observability.tally import TALLY
 from picloud.outbox.run_rows import WorkerProcess, forget, register
 from picloud.settings import Settings
 from picloud_actors.board import Board
@@ -215,6 +219,11 @@ def run_process(settings: Settings, worker_id: UUID, parent_id: UUID, board_path
         takes_sync=takes_sync,
         release=__version__,
     )
+    identify(worker_id=worker_id)
+    TALLY.take()  # what the parent had counted when it forked is the parent's to report
+    SPANS.start("worker")
+    reporter = Reporter(settings.redis_url)
+    reporter.start()
     runtime = WorkerRuntime(settings, worker, board_path)
     runtime.start(stop.is_set)
     # What was built at start stays for good: spare every collection the walk over it. And what a run makes is gone
@@ -223,4 +232,6 @@ def run_process(settings: Settings, worker_id: UUID, parent_id: UUID, board_path
     gc.set_threshold(20_000, 20, 20)
     stop.wait()
     runtime.stop()
+    reporter.stop()
+    SPANS.stop()
     return 0

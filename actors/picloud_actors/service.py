@@ -32,6 +32,9 @@ from picloud import broker, systemd
 from picloud.broker import Reply
 from picloud.database import Reconnecting
 from picloud.logs import configure_logging
+from picloud.observability.metrics import TAKEN_BACK
+from picloud.observability.reporting import add_counts
+from picloud.observability.tally import TALLY
 from picloud.outbox.run_rows import HeldRow, Settlement, forget, held_by, settle, unpublish
 from picloud.settings import Settings
 from picloud_actors.board import Evidence, read_running, take_evidence
@@ -233,6 +236,8 @@ def settle_death(database: Reconnecting, redis_url: str, death: _Death) -> None:
         if evidence.popped:
             unpublish(connection, evidence.popped)
         forget(connection, evidence.worker_id)
+    if rows:
+        TALLY.add(TAKEN_BACK, "worker_died", amount=len(rows))
     _LOG.warning("settled %d rows of a dead worker process, %d of them suspect", len(rows), len(suspects))
     replies = [(each.reply_to, Reply(each.id, "failed", error=error)) for each in settled if each.reply_to]
     _tell(redis_url, replies)
@@ -256,6 +261,8 @@ def _tell(redis_url: str, replies: Sequence[tuple[str, Reply]]) -> None:
             keys = [broker.inbox_key(inbox), broker.inbox_alive_key(inbox)]
             reply_script(keys=keys, args=[2 * broker.INBOX_ALIVE_SECONDS, reply.encode()])
         client.register_script(broker.script("wake"))(keys=[broker.WAKE_LIST])
+        # No reporter here: it has a thread, and a process with threads must not fork.
+        add_counts(client, TALLY.take())
     except broker.OUTAGES as error:
         _LOG.warning("Redis did not take the answers of a dead worker's runs: %s", error)
     finally:
@@ -296,5 +303,5 @@ def _exit_text(code: int) -> str:
 
 def run(settings: Settings, *, takes_sync: bool = True) -> int:
     """Run worker processes until SIGTERM; the exit code of the parent."""
-    configure_logging()
+    configure_logging(settings.log_format, "worker")
     return WorkerParent(settings, takes_sync).run()

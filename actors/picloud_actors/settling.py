@@ -23,8 +23,12 @@ import psycopg
 from picloud import broker
 from picloud.broker import Reply
 from picloud.database import Reconnecting, backoff_seconds, is_outage
+from picloud.logs import about
+from picloud.observability.metrics import FLUSH_RUNS
+from picloud.observability.tally import TALLY
 from picloud.outbox.run_rows import BegunRow, Settled, Settlement, mark_abandoned, settle
 from picloud.services.effects import NO_EFFECTS
+from picloud_actors.tracing import count_run, ids_of, record_run
 
 _LOG = logging.getLogger("picloud.worker")
 
@@ -43,6 +47,8 @@ class Finished:
     row: BegunRow
     settlement: Settlement
     reply: Reply | None = None
+    #: When it was run, in ns since the epoch; None: spans are off, or it was not run.
+    times: tuple[int, int] | None = None
 
     @property
     def losses(self) -> int:
@@ -115,7 +121,8 @@ class Settler:
     def _settle_halves(self, batch: list[Finished], error: psycopg.Error) -> tuple[Verdicts, list[Finished]]:
         if len(batch) == 1:
             if batch[0].settlement.reason == _REJECTED:
-                _LOG.error("execution %s cannot even be stored as refused: %s", batch[0].row.id, str(error).strip())
+                with about(**ids_of(batch[0].row)):
+                    _LOG.error("execution %s cannot even be stored as refused: %s", batch[0].row.id, str(error).strip())
                 return {}, batch  # its deadline ends it
             return self.settle([rejected(batch[0], error)])
         middle = len(batch) // 2
@@ -138,6 +145,7 @@ class Settler:
                 self.database.run(lambda connection: mark_abandoned(connection, unheard))
             except psycopg.Error as error:
                 _LOG.warning("could not mark %d abandoned runs: %s", len(unheard), error)
+        _report(batch, verdicts)
 
     def _answer(self, batch: list[Finished], verdicts: Verdicts) -> list[UUID]:
         """Push replies, one command an inbox; the runs whose inbox is gone come back."""
@@ -172,6 +180,19 @@ class Settler:
         self.database.close()
 
 
+def _report(batch: list[Finished], verdicts: Verdicts) -> None:
+    """Count the runs of a transaction, and send their spans."""
+    if verdicts:
+        TALLY.observe(FLUSH_RUNS, len(verdicts))
+    for finished in batch:
+        settled = verdicts.get(finished.row.id)
+        if settled is None:
+            continue
+        count_run(finished.row, finished.settlement, settled.verdict)
+        if finished.times is not None:
+            record_run(finished.row, finished.settlement, settled.verdict, finished.times)
+
+
 def failed_with(finished: Finished, code: str, message: str, **details: object) -> Finished:
     """The same run as a failure that trying again cannot help; what it did is dropped."""
     document: dict[str, object] = {"code": code, "message": message} | details
@@ -192,7 +213,8 @@ def failed_with(finished: Finished, code: str, message: str, **details: object) 
 
 def rejected(finished: Finished, error: psycopg.Error) -> Finished:
     """The failure of a run whose outcome PostgreSQL refuses to store."""
-    _LOG.error("the effects of execution %s were refused: %s", finished.row.id, str(error).strip())
+    with about(**ids_of(finished.row)):
+        _LOG.error("the effects of execution %s were refused: %s", finished.row.id, str(error).strip())
     return failed_with(finished, _REJECTED, "what this run did cannot be stored", sqlstate=error.sqlstate)
 
 

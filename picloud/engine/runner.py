@@ -47,6 +47,7 @@ class Run:
     Attributes:
         event: JSON object: the request or event without its body.
         body: raw bytes of an HTTP body, None for other sources.
+        traceparent: its span, as calls to others name it.
     """
 
     execution_id: UUID
@@ -62,6 +63,7 @@ class Run:
     is_sync: bool
     event: bytes
     body: bytes | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ def _ctx(run: Run) -> dict[str, Any]:
         "attempt": run.attempt,
         "principal": run.principal,
         "trigger": run.trigger,
+        "traceparent": run.traceparent,
     }
     if run.source == "http":
         request = _request(run)

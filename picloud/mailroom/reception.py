@@ -22,6 +22,8 @@ from picloud.failpoints import failpoint
 from picloud.ids import new_id
 from picloud.mail.listener import Delivery
 from picloud.mailroom.line import Connection, Line
+from picloud.observability.metrics import MAILS
+from picloud.observability.tally import TALLY
 from picloud.queries import Queries
 
 _SQL = Queries("mail")
@@ -96,6 +98,7 @@ class Reception:
         if not outcome.is_whole:
             raise UnavailableError("an email trigger changed while its mail arrived")
         failpoint("mail.accepted")
+        TALLY.add(MAILS, amount=len(deliveries))
         self._written()
 
 

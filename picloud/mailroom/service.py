@@ -19,6 +19,7 @@ from picloud.mail.listener import Hops, MailLimits, MailListener
 from picloud.mailroom.line import Line
 from picloud.mailroom.reception import Reception, Target
 from picloud.mailroom.waker import Waker
+from picloud.observability.reporting import Reporter
 from picloud.services.hops import read_hops_of_any
 from picloud.services.vault import MasterKeys
 from picloud.settings import Settings
@@ -45,7 +46,7 @@ def run(settings: Settings) -> int:
         )
     if not settings.database_url:
         raise ConfigurationError("PICLOUD_DATABASE_URL is not set: it says where mail is kept")
-    configure_logging()
+    configure_logging(settings.log_format, "mail")
     arm_from_environment()
     asyncio.run(_take_mail(settings, parse_bind(settings.smtp_bind)))
     return 0
@@ -95,6 +96,8 @@ async def _take_mail(settings: Settings, bind: Bind) -> None:
     rows = Line(settings.database_url, name="mail")
     client = broker.connect_async(settings.redis_url, name="mail", socket_timeout_seconds=_REDIS_TIMEOUT_SECONDS)
     waker = Waker(client)
+    reporter = Reporter(settings.redis_url)
+    reporter.start()
     reception = Reception(lookups, rows, waker.wake)
     hops = HopsReader(MasterKeyFile(settings))
     listener = MailListener(reception.resolve, reception.accept, hops.read, limits=limits_of(settings))
@@ -109,6 +112,7 @@ async def _take_mail(settings: Settings, bind: Bind) -> None:
         await waker.close()
         await lookups.close()
         await rows.close()
+        await asyncio.to_thread(reporter.stop)
 
 
 async def _listen(listener: MailListener[Target], bind: Bind) -> Bind:

@@ -61,6 +61,7 @@ class Arrival:
         root_execution_id: the first cause; None: this row is its own root.
         order_key: rows of one app with one key run one after another.
         delay_ms: not before this many milliseconds from now.
+        traceparent: the span above the run (W3C Trace Context); None: its trace begins with its root execution.
     """
 
     id: UUID
@@ -79,6 +80,7 @@ class Arrival:
     trigger_depth: int = 0
     order_key: str | None = None
     delay_ms: int = 0
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def _row(arrival: Arrival, first_byte: int) -> tuple[object, ...]:
         arrival.trigger_depth,
         arrival.order_key,
         arrival.delay_ms,
+        arrival.traceparent,
     )
 
 

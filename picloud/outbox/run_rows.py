@@ -70,6 +70,7 @@ class BegunRow(msgspec.Struct, frozen=True):
 
     Attributes:
         event: None when the payload is above the inline size: see ``read_payload``.
+        traceparent: what the first request of the chain came with (``picloud.observability.traceparent``).
     """
 
     id: UUID
@@ -102,6 +103,8 @@ class BegunRow(msgspec.Struct, frozen=True):
     app_revision: int
     event: bytes | None
     body: bytes | None
+    traceparent: str | None = None
+    parent_execution_id: UUID | None = None
 
     @property
     def retry(self) -> RetryPolicy:

@@ -21,6 +21,8 @@ from psycopg import Connection
 from picloud import broker
 from picloud.database import Reconnecting, fetch
 from picloud.failpoints import failpoint
+from picloud.observability.metrics import RELAY_CLAIMED, RELAY_PUBLISHED, RELAY_ROUNDS, TAKEN_BACK
+from picloud.observability.tally import TALLY
 from picloud.outbox.accept import PUBLISH_LEASE
 from picloud.queries import Queries
 from picloud.relay import retention, schedules, sweeps
@@ -88,6 +90,7 @@ class Relay:
         Returns:
             Seconds to wait before the next round; 0: there may be more to do now.
         """
+        TALLY.add(RELAY_ROUNDS, is_news=False)
         connection = self._connection()
         self._check_epoch(connection)
         self._fire_schedules(connection)
@@ -149,6 +152,7 @@ class Relay:
         if rows:
             messages = group([_claimed(row) for row in rows], {}, backlog_is_deep=False)
             self._publisher.publish(messages)
+            TALLY.add(RELAY_PUBLISHED, amount=len(rows))
             _LOG.info("published %d rows again", len(rows))
 
     def _reset_published(self, connection: Connection[Any]) -> None:
@@ -157,6 +161,7 @@ class Relay:
             total += len(rows)
         self._discovery = _Discovery()
         if total:
+            TALLY.add(TAKEN_BACK, "redis_lost", amount=total)
             _LOG.warning("Redis lost its memory: %d published rows are pending again", total)
 
     def _capacity(self, connection: Connection[Any]) -> Capacity:
@@ -219,6 +224,7 @@ class Relay:
 
     def _publish(self, connection: Connection[Any], rows: list[Any], *, backlog_is_deep: bool) -> None:
         failpoint("relay.claimed")
+        TALLY.add(RELAY_CLAIMED, amount=len(rows))
         try:
             messages = group(
                 [_claimed(row) for row in rows], self._publisher.run_times(), backlog_is_deep=backlog_is_deep
@@ -231,6 +237,7 @@ class Relay:
         except broker.OUTAGES:
             connection.execute(_SQL.unpublish, {"ids": [row.id for row in rows], "tokens": [row.token for row in rows]})
             raise
+        TALLY.add(RELAY_PUBLISHED, amount=len(rows))
         failpoint("relay.published")
 
     def _housekeeping(self, connection: Connection[Any], capacity: Capacity, *, busy: bool) -> None:

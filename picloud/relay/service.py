@@ -15,6 +15,7 @@ from picloud import broker, systemd
 from picloud.database import Reconnecting, backoff_seconds, is_outage
 from picloud.failpoints import arm_from_environment
 from picloud.logs import configure_logging
+from picloud.observability.reporting import Reporter
 from picloud.relay.loop import Relay
 from picloud.relay.publisher import EpochLostError, Publisher
 from picloud.settings import Settings
@@ -62,9 +63,11 @@ class _StopSignal:
 
 def run(settings: Settings) -> int:
     """Run until SIGTERM; the exit code of the process."""
-    configure_logging()
+    configure_logging(settings.log_format, "relay")
     arm_from_environment()
     stop = _StopSignal()
+    reporter = Reporter(settings.redis_url)
+    reporter.start()
     database = Reconnecting(settings.database_url, name="relay")
     publisher = Publisher(settings.redis_url)
     relay = Relay(database, publisher, settings)
@@ -77,6 +80,7 @@ def run(settings: Settings) -> int:
         systemd.notify("STOPPING=1")
         publisher.close()
         database.close()
+        reporter.stop()
     return 0
 
 

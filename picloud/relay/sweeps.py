@@ -17,6 +17,8 @@ from typing import Any
 from psycopg import Connection
 
 from picloud.broker import Reply
+from picloud.observability.metrics import TAKEN_BACK
+from picloud.observability.tally import TALLY
 from picloud.outbox.accept import PUBLISH_LEASE
 from picloud.outbox.run_rows import Settled, Settlement, settle
 from picloud.queries import Queries
@@ -31,6 +33,9 @@ DEAD_INTERVAL = dt.timedelta(seconds=15)
 _CLOCK_STEP_SECONDS = 1.0
 _BATCH = 500
 _DEAD_WORKERS_FORGOTTEN_AFTER = dt.timedelta(days=1)
+
+#: Why rows are taken back, in the words of ``picloud_rows_taken_back_total``.
+_REASONS = {"lost": "worker_lost", "crashed": "overdue"}
 
 _LOST_ERROR = json.dumps({"code": "worker_lost", "message": "the worker that ran this was lost"}).encode()
 _OVERDUE_ERROR = json.dumps({"code": "worker_crash", "message": "the run outlived its hard deadline"}).encode()
@@ -78,13 +83,17 @@ def sweep_published(connection: Connection[Any], publisher: Publisher) -> None:
         connection.execute(_SQL.extend_publish_lease, _pairs(still_there) | {"lease": PUBLISH_LEASE})
     if gone:
         connection.execute(_SQL.unpublish, _pairs(gone))
+        TALLY.add(TAKEN_BACK, "message_lost", amount=len(gone))
         _LOG.info("%d published rows were lost on their way and are pending again", len(gone))
 
 
 def sweep_unanswerable(connection: Connection[Any]) -> int:
     """Settle sync rows that nobody began in time; their callers have been answered."""
     row = connection.execute(_SQL.unanswerable, {"limit": _BATCH, "error": _UNANSWERED_ERROR}).fetchone()
-    return row[0] if row else 0
+    count = row[0] if row else 0
+    if count:
+        TALLY.add(TAKEN_BACK, "unanswered", amount=count)
+    return count
 
 
 def sweep_workers(connection: Connection[Any], publisher: Publisher) -> None:
@@ -111,6 +120,7 @@ def _settle_batch(connection: Connection[Any], publisher: Publisher, statement: 
         rows = connection.execute(statement, parameters).fetchall()
         settled = settle(connection, [Settlement(r[0], r[1], outcome, error=error) for r in rows]) if rows else []
     if rows:
+        TALLY.add(TAKEN_BACK, _REASONS[outcome], amount=len(rows))
         _LOG.warning("%d rows taken back: %s", len(rows), outcome)
     _answer_waiters(publisher, settled, error)
     return len(rows)

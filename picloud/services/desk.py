@@ -15,6 +15,7 @@ from uuid import UUID
 
 from picloud.errors import CapacityError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
+from picloud.observability.traceparent import TraceContext
 from picloud.retries import RetryPolicy
 from picloud.services.catalog import Catalog
 from picloud.services.effects import MOST_BYTES, MOST_SENT, NO_EFFECTS, Effects, Sent, SentKind
@@ -47,6 +48,7 @@ class RunOf(NamedTuple):
     app_revision: int
     script_id: int
     principal_id: int
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)

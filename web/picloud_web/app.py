@@ -10,8 +10,10 @@ from picloud_web import problems
 from picloud_web.api import add_routes
 from picloud_web.bodies import WebRequest
 from picloud_web.composition import Dependencies
-from picloud_web.health import Health, LandingPage, Metrics, Readiness
+from picloud_web.health import Health, LandingPage, Readiness
+from picloud_web.metrics import Metrics, PlatformFigures
 from picloud_web.origins import OriginMiddleware
+from picloud_web.seen import RequestMiddleware
 
 
 class Lifespan:
@@ -31,14 +33,15 @@ def create_app(dependencies: Dependencies) -> problems.App:
     """The application over these dependencies; opens nothing before its lifespan starts."""
     services = dependencies.services
     origins = OriginMiddleware(services.settings, dependencies.directory, dependencies.data_plane)
-    middleware: Any = [Lifespan(dependencies), origins]
+    middleware: Any = [Lifespan(dependencies), RequestMiddleware(), origins]
     request_type: Any = WebRequest  # handlers see the plain type; what is added to it is for reading bodies
     app: problems.App = falcon.asgi.App(middleware=middleware, request_type=request_type)
     app.req_options.strip_url_path_trailing_slash = False
     problems.install(app)
+    metrics = Metrics(PlatformFigures(services), dependencies.reporter, services.redis, dependencies.dispatcher)
     app.add_route("/", LandingPage())
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(services))
-    app.add_route("/metrics", Metrics(dependencies.dispatcher, dependencies.window))
+    app.add_route("/metrics", metrics)
     add_routes(app, services)
     return app

@@ -6,6 +6,7 @@ shared by its children. ``Dependencies.start`` opens, in the event loop.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from picloud import broker
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
 from picloud.database import connection_options
 from picloud.local.master_key import MasterKeyFile
+from picloud.observability.reporting import Reporter
+from picloud.observability.spans import SPANS
 from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web.dataplane import DataPlane
@@ -43,11 +46,14 @@ class Dependencies:
     dispatcher: OutboxDispatcher
     window: Window
     blocking_redis: redis.asyncio.Redis
+    reporter: Reporter
 
     async def start(self) -> None:
         """Open the pool, begin to write and to read. PostgreSQL need not answer yet."""
         await self.services.database.open(wait=False)
         self.dispatcher.start()
+        self.reporter.start()
+        SPANS.start("web")
 
     async def stop(self) -> None:
         """The reverse; requests have ended by now."""
@@ -55,6 +61,8 @@ class Dependencies:
         await self.services.redis.aclose()
         await self.blocking_redis.aclose()
         await self.services.database.close()
+        await asyncio.to_thread(self.reporter.stop)
+        await asyncio.to_thread(SPANS.stop)
 
 
 class _DatabaseSource:
@@ -109,4 +117,5 @@ def build(settings: Settings) -> Dependencies:
         dispatcher=dispatcher,
         window=window,
         blocking_redis=blocking,
+        reporter=Reporter(settings.redis_url),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import unquote
 from uuid import UUID
@@ -14,6 +14,7 @@ import msgspec
 from picloud.broker import Reply
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
+from picloud.logs import about
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
 from picloud.settings import Settings
 from picloud_web import problems, provenance
@@ -24,12 +25,12 @@ from picloud_web.ingress import AppChangedError
 from picloud_web.provenance import Provenance
 from picloud_web.responses import sandbox, write_reply
 from picloud_web.routing import Match
+from picloud_web.seen import Seen
 from picloud_web.services import Dispatcher
 
 #: Times a request is routed anew because its app was deployed at that very moment.
 _MOST_TRIES = 3
 _MOST_KEY_CHARACTERS = 255
-_MOST_TRACEPARENT_CHARACTERS = 256
 #: Seconds after which asking a paused app again makes sense.
 _PAUSED_RETRY_SECONDS = 10
 
@@ -88,6 +89,7 @@ class _Call:
     head: RequestHead
     body: bytes | None
     key: str | None
+    traceparent: str | None = None
 
 
 class DataPlane:
@@ -109,18 +111,20 @@ class DataPlane:
         """Answer ``request``; every outcome, errors too, is in ``response``."""
         if where.is_own_host:
             sandbox(response)
-        traceparent = request.get_header("traceparent")
-        if traceparent is not None and len(traceparent) <= _MOST_TRACEPARENT_CHARACTERS:
-            response.set_header("traceparent", traceparent)
         execution_id = new_id()
+        seen = request.context.seen = Seen(execution_id, where.app_name, request.get_header("traceparent"))
+        if seen.brought is not None:
+            response.set_header("traceparent", seen.brought.header)
         is_tried = False
         try:
             app, match = await self._find(where, request.method)
             if match is None:
                 return _write_options(response, app.routes.methods(where.segments))
+            seen.matched(match.route.is_sync, match.route.path)
             call = await self._read(request, where.path, execution_id, is_proxy_trusted)
             is_tried = True
-            await self._call(response, where, app, match, call)
+            with about(app=where.app_name, execution_id=execution_id):
+                await self._call(response, where, app, match, replace(call, traceparent=seen.traceparent))
         except PiCloudError as error:
             if isinstance(error, MethodNotAllowedError):
                 response.set_header("Allow", ", ".join(error.allowed))
@@ -199,6 +203,7 @@ class DataPlane:
             trigger_id=route.id,
             root_execution_id=hops.root if hops else None,
             trigger_depth=hops.depth + 1 if hops else 0,
+            traceparent=call.traceparent,
         )
 
     async def _run(

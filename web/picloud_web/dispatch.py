@@ -77,8 +77,6 @@ class OutboxDispatcher:
         # Nobody was promised anything yet, so these commits need not wait for the disk.
         self._sync_ingress = Ingress(connect, self._publish, durable=False)
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Requests since the process started, by mode; refused ones among them.
-        self.async_total = self.sync_total = self.refused_total = 0
 
     def start(self) -> None:
         """Begin to write and to read answers."""
@@ -105,12 +103,10 @@ class OutboxDispatcher:
 
     async def accept_async(self, arrival: Arrival) -> dt.datetime:
         """See ``Dispatcher.accept_async``."""
-        self.async_total += 1
         return await self._async_ingress.accept(arrival)
 
     async def accept_async_once(self, arrival: Arrival, *, key: str, fingerprint: bytes) -> FirstAnswer:
         """As ``accept_async``; a key that was used before gets the first answer, and nothing is written."""
-        self.async_total += 1
         first = await self._claim(arrival, key, fingerprint)
         if first.is_first:
             self._window.wake()
@@ -160,7 +156,6 @@ class OutboxDispatcher:
 
     async def _run(self, arrival: Arrival, timeout_ms: int, write: Callable[[Arrival], Awaitable[object]]) -> Reply:
         """Expect, write, wait; the row is given up when the caller leaves."""
-        self.sync_total += 1
         self._refuse_when_full()
         wait_ms = timeout_ms + GRACE_MS
         token = None if self._window.is_full else secrets.randbits(53) or 1
@@ -179,10 +174,8 @@ class OutboxDispatcher:
     def _refuse_when_full(self) -> None:
         """503 before anything is written: what is written now could not be answered in time."""
         if not self._window.is_up:
-            self.refused_total += 1
             raise CapacityError("Redis does not answer", code="storage_unavailable")
         if self._inbox.waiting >= self._max_sync_in_flight:
-            self.refused_total += 1
             raise CapacityError("too many requests are waiting for an answer")
 
     async def _be_present(self) -> None:

@@ -1,21 +1,22 @@
 """What machines ask PiCloud about itself, and the page at its root.
 
-``/healthz`` says that this process answers, ``/readyz`` that PostgreSQL and Redis
-answer it, ``/metrics`` what this process has counted (Prometheus text format).
+``/healthz`` says that this process answers: who restarts it on a failure must not restart it because something
+else is away. ``/readyz`` says that it can serve: PostgreSQL answers and has a schema it can work on, Redis
+answers. Workers and relays are not asked about: without them requests are accepted all the same, and a balancer that
+took the web processes out because no worker runs would turn a delay into an outage. ``/metrics`` tells of those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import falcon.asgi
 import psycopg
 
+from picloud.migrations import schema_fits
 from picloud_web import problems
-from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.services import Services
-from picloud_web.window import REDIS_FAILURES, Window
+from picloud_web.window import REDIS_FAILURES
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -46,29 +47,6 @@ class Health:
         response.media = {"status": "ok"}
 
 
-class Metrics:
-    """``/metrics`` in Prometheus' text format; the platform's own figures are in ``/api/v1/system/stats``."""
-
-    def __init__(self, dispatcher: OutboxDispatcher, window: Window) -> None:
-        self._dispatcher = dispatcher
-        self._window = window
-
-    async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
-        response.text = "".join(
-            f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n{name} {value}\n"
-            for name, kind, meaning, value in self._figures()
-        )
-
-    def _figures(self) -> Iterator[tuple[str, str, str, int]]:
-        dispatcher = self._dispatcher
-        yield "picloud_web_async_requests_total", "counter", "Requests to async routes.", dispatcher.async_total
-        yield "picloud_web_sync_requests_total", "counter", "Requests to sync routes.", dispatcher.sync_total
-        yield "picloud_web_sync_refused_total", "counter", "Of these, refused unwritten.", dispatcher.refused_total
-        yield "picloud_web_sync_in_flight", "gauge", "Requests that wait for an answer.", dispatcher.sync_in_flight
-        yield "picloud_web_redis_up", "gauge", "1 while Redis answers.", int(self._window.is_up)
-
-
 class Readiness:
     """``/readyz``: what requests need is there."""
 
@@ -76,20 +54,21 @@ class Readiness:
         self._services = services
 
     async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        checks = {"database": await self._database_answers(), "redis": await self._redis_answers()}
+        database, schema = await self._database_fits()
+        checks = {"database": database, "schema": schema, "redis": await self._redis_answers()}
         if all(checks.values()):
             response.media = {"status": "ok", "checks": checks}
         else:
             missing = ", ".join(name for name, answers in checks.items() if not answers)
-            problems.write(response, "storage_unavailable", f"no answer: {missing}", extra={"checks": checks})
+            problems.write(response, "storage_unavailable", f"not ready: {missing}", extra={"checks": checks})
 
-    async def _database_answers(self) -> bool:
+    async def _database_fits(self) -> tuple[bool, bool]:
+        """Whether PostgreSQL answers, and whether its schema is one for this release."""
         try:
             async with self._services.database.connection() as connection:
-                await connection.execute("select 1")
+                return True, await schema_fits(connection)
         except psycopg.Error:
-            return False
-        return True
+            return False, False
 
     async def _redis_answers(self) -> bool:
         try:

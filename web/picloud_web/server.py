@@ -15,6 +15,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
 from picloud.failpoints import arm_from_environment
@@ -31,6 +32,7 @@ _STOP_MARGIN_SECONDS = 5
 _GunicornProtocol: Any = ASGIProtocol
 _GunicornWorker: Any = gasgi.ASGIWorker
 _GunicornApplication: Any = BaseApplication
+_GunicornLog: Any = Logger
 
 
 class _Protocol(_GunicornProtocol):  # type: ignore[misc]
@@ -62,6 +64,15 @@ class Worker(_GunicornWorker):  # type: ignore[misc]
             if connection.is_idle:
                 connection.close_idle()
         await super()._shutdown()
+
+
+class Log(_GunicornLog):  # type: ignore[misc]
+    """gunicorn's own lines go where ours go, in the same format."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class _Server(_GunicornApplication):  # type: ignore[misc]
@@ -98,6 +109,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "accesslog": None,
         "errorlog": "-",
+        "logger_class": "picloud_web.server.Log",
         "loglevel": "warning",
         "proc_name": "picloud-web",
     }
@@ -106,7 +118,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     arm_from_environment()
-    configure_logging()
+    configure_logging(settings.log_format, "web")
     # The protocol class is named inside the worker's module, not asked from the worker.
     worker_module: Any = gasgi
     worker_module.ASGIProtocol = _Protocol

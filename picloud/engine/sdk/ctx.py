@@ -110,6 +110,11 @@ CTX = Shape(
         Member("attempt", "int", "1 in the first run, 2 in the first retry, …"),
         Member("principal", "String", "whom the script acts as"),
         Member("trigger", "String | ()", "what fired it, where that has a name"),
+        Member(
+            "traceparent",
+            "String",
+            "where it is in its trace (W3C Trace Context); calls of `http` carry it by themselves",
+        ),
         Member("request", "Request", "in a route: the HTTP request"),
         Member("event", " | ".join(shape.name for shape in EVENTS.values()), "everywhere but in a sync route"),
     ),

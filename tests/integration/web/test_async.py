@@ -13,6 +13,8 @@ from tests.integration.web.conftest import Stage, Web
 from tests.integration.web.emulated_worker import EmulatedWorker
 from tests.seeds import bump_revision, create_route
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 pytestmark = pytest.mark.integration
 
 JSON = {"Content-Type": "application/json"}
@@ -23,12 +25,12 @@ def test_an_accepted_request_is_stored_with_everything_and_the_relay_is_woken(st
 
     async def story(web: Web, worker: EmulatedWorker) -> None:
         body = b'{ "a" : 1 }'
-        answer = await web.call("POST", "/@shop/later/7", body=body, headers=JSON | {"traceparent": "00-a-b-01"})
+        answer = await web.call("POST", "/@shop/later/7", body=body, headers=JSON | {"traceparent": TRACEPARENT})
         assert answer.status_code == 202
         execution_id = UUID(answer.json["execution_id"])
         assert answer.headers["x-execution-id"] == str(execution_id)
         assert answer.headers["location"] == f"http://127.0.0.1:8000/api/v1/executions/{execution_id}"
-        assert answer.headers["traceparent"] == "00-a-b-01"
+        assert answer.headers["traceparent"] == TRACEPARENT
         assert answer.json["accepted_at"].endswith("Z")
         row = stage.db.execute(
             "select o.state, o.is_sync, o.source, o.trigger_id, o.script_id, o.accepted_at, o.max_attempts, p.event,"
@@ -42,7 +44,7 @@ def test_an_accepted_request_is_stored_with_everything_and_the_relay_is_woken(st
         assert max_attempts == stage.settings.retry.max_attempts
         assert stored_body == body
         assert json.loads(event)["params"] == {"id": "7"}
-        assert json.loads(event)["headers"]["traceparent"] == "00-a-b-01"
+        assert json.loads(event)["headers"]["traceparent"] == TRACEPARENT
         await worker.wait_for_wake()
 
     stage.play(story)

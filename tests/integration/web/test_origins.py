@@ -112,7 +112,7 @@ def test_our_own_host_serves_our_own_pages(stage: Stage) -> None:
         assert (await web.call("GET", "/healthz")).json == {"status": "ok"}
         assert (await web.call("GET", "/readyz")).status_code == 200
         metrics = (await web.call("GET", "/metrics")).text
-        assert "picloud_web_redis_up 1\n" in metrics
+        assert "picloud_redis_up 1.0\n" in metrics
         landing = await web.call("GET", "/")
         assert landing.status_code == 200
         assert "PiCloud" in landing.text
