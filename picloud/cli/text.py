@@ -37,13 +37,14 @@ def error_text(error: Any, script: str | None = None) -> str:
 
     Args:
         error: as the API gives it; None: no error.
-        script: what the place is in, as in ``hello:2:24: …``.
+        script: what ran: the place is in it, as in ``hello:2:24: …``, or in the imported script that the error names.
     """
     if not _is_object(error):
         return "" if error is None else str(error)
     message = str(error.get("message") or error.get("code") or compact_json(error))
     line, column = error.get("line"), error.get("column")
-    place = ":".join(str(part) for part in (script, line, column) if part) if line else ""
+    within = error.get("script") or script
+    place = ":".join(str(part) for part in (within, line, column) if part) if line else ""
     return f"{place}: {message}" if place else message
 
 

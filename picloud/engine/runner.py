@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
@@ -21,9 +22,10 @@ import rhai
 
 from picloud.engine.limits import ScriptLimits, engine_limits
 from picloud.engine.sdk.context import RunContext, RunLog
+from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.modules.response import Response
 from picloud.engine.sdk.modules.url import query_fields
-from picloud.engine.sdk.registration import script_modules
+from picloud.engine.sdk.registration import register, script_modules
 from picloud.errors import PiCloudError, ScriptError
 from picloud.services.desk import RunServices
 from picloud.settings import SandboxCeilings
@@ -73,6 +75,7 @@ class RunFailure:
     Attributes:
         code: script_failed, script_timeout, sandbox_limit_exceeded, script_does_not_compile,
             request_not_usable, cancelled or internal_error.
+        script: that the place is in, when it is another than the one that ran: one it imports.
         reason: the code of what a service refused.
         retryable: False: trying again cannot help, or the script said so.
         retry_after_ms: the delay the script asked for.
@@ -83,6 +86,7 @@ class RunFailure:
     line: int | None = None
     column: int | None = None
     function: str | None = None
+    script: str | None = None
     limit: str | None = None
     reason: str | None = None
     value: Any = None
@@ -97,6 +101,7 @@ class RunFailure:
             "line": self.line,
             "column": self.column,
             "function": self.function,
+            "script": self.script,
             "limit": self.limit,
             "reason": self.reason,
             "value": self.value,
@@ -129,9 +134,24 @@ class RunResult:
 class ScriptRunner:
     """The engine of one process: shared modules, a cache of compiled scripts. Thread-safe."""
 
-    def __init__(self, ceilings: SandboxCeilings) -> None:
+    def __init__(
+        self,
+        ceilings: SandboxCeilings,
+        *,
+        extra: Iterable[SdkModule] = (),
+        new_context: Callable[[RunServices | None], RunContext] = RunContext,
+    ) -> None:
+        """An engine that runs scripts under ``ceilings``.
+
+        Args:
+            extra: modules beside those every script sees.
+            new_context: makes what host functions know of a run.
+        """
         modules, types = script_modules()
+        more_modules, more_types = register(extra)
+        modules, types = modules + more_modules, types + more_types
         self._ceilings = ceilings
+        self._new_context = new_context
         self._engine = rhai.Engine(
             modules=modules, types=types, limits=engine_limits(ScriptLimits(), ceilings), resolver=self._imported
         )
@@ -196,7 +216,7 @@ class ScriptRunner:
             script = self._compiled[key]
         if isinstance(script, RunFailure):
             return RunResult(failure=script)
-        context = RunContext(_services=services)
+        context = self._new_context(services)
         log = context.log
         try:
             ctx = _ctx(run)
@@ -346,6 +366,8 @@ def _failed(error: rhai.RhaiError, log: RunLog) -> RunResult:
 def _failure_of(error: rhai.RhaiError) -> RunFailure:
     """Which of our failures an error of the engine is; subclasses before their bases."""
     place: dict[str, Any] = {"line": error.line or None, "column": error.column or None, "function": error.function}
+    if error.frames and error.source != error.frames[-1].source:
+        place["script"] = error.source
     match error:
         case rhai.RhaiSyntaxError():
             return RunFailure("script_does_not_compile", error.message, retryable=False, **place)

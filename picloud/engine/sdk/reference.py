@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from picloud.engine.sdk.ctx import CTX, EVENTS, REQUEST
 from picloud.engine.sdk.description import Parameter, SdkFunction, SdkModule, SdkType
@@ -20,7 +20,16 @@ def render_page(page: str, modules: Iterable[SdkModule] = MODULES) -> str:
         ValueError: the page has not exactly the parts there are.
     """
     modules = tuple(modules)
-    parts = {"ctx": _ctx(), "events": _events(), "contents": _contents(modules), "modules": _modules(modules)}
+    parts = {"ctx": _ctx(), "events": _events(), "contents": _contents(modules), "modules": render_modules(modules)}
+    return replace_parts(page, parts)
+
+
+def replace_parts(page: str, parts: Mapping[str, str]) -> str:
+    """The page with each part, between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``, written anew.
+
+    Raises:
+        ValueError: the page has not exactly these parts.
+    """
     found = [match[2] for match in _PART.finditer(page)]
     if sorted(found) != sorted(parts):
         raise ValueError(f"the page has the generated parts {found}, expected are {list(parts)}")
@@ -57,7 +66,8 @@ def _contents(modules: tuple[SdkModule, ...]) -> str:
     return "\n".join(lines)
 
 
-def _modules(modules: tuple[SdkModule, ...]) -> str:
+def render_modules(modules: Iterable[SdkModule]) -> str:
+    """Every function and type of some modules."""
     return "\n".join(_module(module) for module in modules)
 
 

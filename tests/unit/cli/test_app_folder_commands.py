@@ -38,6 +38,7 @@ def test_a_new_folder_holds_an_app_that_is_fine(picloud: CommandLine, demo: Path
         "scripts/flaky.rhai",
         "scripts/hello.rhai",
         "scripts/orders.rhai",
+        "tests/hello.rhai",
     ]
     assert load_manifest(demo / "picloud.toml").app == "demo"
     json.loads((demo / "events/order.json").read_text())
