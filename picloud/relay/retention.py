@@ -71,6 +71,8 @@ def remove_one_day(connection: Connection[Any], settings: Settings) -> dt.date |
     connection.execute(_SQL.forget_keys)
     connection.execute(_SQL.forget_dead_letters, {"days": settings.dead_letter_retention_days})
     connection.execute(_SQL.forget_audit_log, {"days": settings.audit_retention_days})
+    for forget in (_SQL.forget_sessions, _SQL.forget_login_failures, _SQL.forget_setup_link):
+        connection.execute(forget)
     try:
         with connection.transaction():
             connection.execute("select set_config('lock_timeout', %s, true)", (f"{_LOCK_TIMEOUT_MS}ms",))

@@ -33,6 +33,11 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "invalid_input": 400,
     "invalid_manifest": 422,
     "authentication_required": 401,
+    "invalid_credentials": 401,
+    "invalid_setup_link": 401,
+    "too_many_attempts": 429,
+    "invalid_signature": 401,
+    "secret_missing": 503,
     "permission_denied": 403,
     "not_found": 404,
     "method_not_allowed": 405,
@@ -73,6 +78,11 @@ _TITLES: Mapping[str, str] = {
     "invalid_input": "The request cannot be used",
     "invalid_manifest": "The manifest is wrong",
     "authentication_required": "A key is needed",
+    "invalid_credentials": "Name or password is wrong",
+    "invalid_setup_link": "The link is not valid any more",
+    "too_many_attempts": "Too many attempts",
+    "invalid_signature": "The request is not signed as this route asks for",
+    "secret_missing": "The route's secret is not set",
     "permission_denied": "Not allowed",
     "not_found": "Not found",
     "method_not_allowed": "Wrong method",
@@ -155,7 +165,7 @@ def write(
     status = STATUS_BY_CODE.get(code, 500) if status is None else status
     if status == 500:
         detail = _INTERNAL_DETAIL
-    if status == 503:
+    if status in {429, 503}:
         response.set_header("Retry-After", str(retry_after_seconds or 1))
     if execution_id is not None:
         response.set_header("X-Execution-Id", str(execution_id))

@@ -7,7 +7,7 @@ Handlers never open a connection or read the environment; they are given
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from picloud.broker import Reply
+from picloud.control.passwords import Hashing
 from picloud.outbox.accept import Arrival
 from picloud.services.vault import Vault
 from picloud.settings import Settings
@@ -69,6 +70,7 @@ class Services:
         redis: not for blocking commands.
         dispatcher: the way into the outbox.
         vault: seals secrets; needs the master key when the first one is set.
+        hashing: of passwords, beside the event loop.
     """
 
     settings: Settings
@@ -76,3 +78,4 @@ class Services:
     redis: redis.asyncio.Redis
     dispatcher: Dispatcher
     vault: Vault
+    hashing: Hashing = field(default_factory=Hashing)

@@ -30,6 +30,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
     from picloud_web.api import (
         apps,
         audit,
+        auth,
         dead_letters,
         deploy,
         dry_runs,
@@ -38,6 +39,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         keys,
         kv,
         logs,
+        members,
         openapi,
         outbox,
         queues,
@@ -46,12 +48,16 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         secrets,
         system,
         triggers,
+        users,
     )
 
     modules = (
         openapi,
+        auth,
+        users,
         keys,
         apps,
+        members,
         deploy,
         scripts,
         routes,

@@ -15,7 +15,7 @@ import falcon.asgi
 from picloud.access import Caller, InstanceRole, Principal
 from picloud.control.identity import authenticate_key, authenticate_session
 from picloud.errors import AuthenticationError, InvalidInputError, PermissionDeniedError
-from picloud_web.events import SESSION_COOKIE
+from picloud_web.api.senders import Sender
 from picloud_web.services import Services
 
 #: The caller of an endpoint that asks nobody who they are; it has no scope and no app.
@@ -26,7 +26,7 @@ _MOST_REQUEST_ID_CHARACTERS = 100
 _MOST_REASON_CHARACTERS = 1_000
 
 
-async def authenticate(services: Services, request: falcon.asgi.Request) -> Caller:
+async def authenticate(services: Services, request: falcon.asgi.Request, sender: Sender) -> Caller:
     """Who is calling. A key wins over a cookie.
 
     Raises:
@@ -37,8 +37,7 @@ async def authenticate(services: Services, request: falcon.asgi.Request) -> Call
     if scheme.lower() == "bearer" and key.strip():
         async with services.database.connection() as connection:
             return await authenticate_key(connection, key.strip())
-    tokens = request.get_cookie_values(SESSION_COOKIE)
-    if not tokens:
+    if not sender.session:
         raise AuthenticationError(
             "this needs an API key, sent as `Authorization: Bearer pic_…`, or a session",
             hint="`picloud keys create` makes a key, `picloud login` signs in",
@@ -46,7 +45,7 @@ async def authenticate(services: Services, request: falcon.asgi.Request) -> Call
     if is_foreign(request):
         raise _foreign_page()
     async with services.database.connection() as connection:
-        return await authenticate_session(connection, tokens[0])
+        return await authenticate_session(connection, sender.session)
 
 
 def refuse_foreign_pages(request: falcon.asgi.Request) -> None:

@@ -32,6 +32,7 @@ from picloud.control.apps import find_app
 from picloud.control.audit import Entry, write_entry
 from picloud.control.records import Connection
 from picloud.settings import KIB
+from picloud_web.api.senders import Sender
 from picloud_web.services import Services
 
 _WAKE = script("wake")
@@ -51,7 +52,8 @@ class Call:
         path: the values of the path's placeholders; an ``:int`` is an int, a ``:uuid`` a UUID.
         status: what is answered when the endpoint returns; one of those it declared.
         reason: why the caller does it, in the caller's words.
-        headers: sent with the answer.
+        sender: where the call comes from.
+        headers: sent with the answer; ``cookies``: as ``Set-Cookie``.
         entry: what the audit log will say; an endpoint fills in what was there before and after.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
     """
@@ -63,7 +65,9 @@ class Call:
     status: int
     request_id: str
     reason: str | None = None
+    sender: Sender = field(default_factory=Sender)
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    cookies: list[str] = field(default_factory=list[str])
     execution_id: UUID | None = None
     entry: Entry = field(init=False)
 

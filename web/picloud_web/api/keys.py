@@ -21,9 +21,10 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     """Who is calling, and what the key or session that was presented is limited to.
 
     Attributes:
+        key_id: null: it is a session.
         scopes: as they were given, without those they include.
         app: the one app the key is for; null: it is bound to none.
-        apps: what the caller is in its apps; an admin of the installation is admin of every app, also of those not named.
+        apps: what the caller is in its apps; an admin of the installation is admin of every app, named or not.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Me(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: InstanceRole
     credential: str
+    key_id: int | None
     scopes: list[Scope]
     app: str | None
     apps: dict[str, AppRole]
@@ -78,6 +80,7 @@ async def show_me(call: Call) -> Me:
         name=caller.principal.name,
         role=caller.principal.role,
         credential=caller.credential,
+        key_id=caller.key_id,
         scopes=sorted(caller.scopes),
         app=caller.app,
         apps={name: each.role for name, each in caller.memberships.items() if caller.role_in(name)},
@@ -143,7 +146,7 @@ async def _make(call: Call, wanted: WantedKey) -> MadeKey:
 
 
 def _within(call: Call) -> dict[str, int | None]:
-    """Whose keys the caller may see and revoke: its own; as an admin everybody's, with a key of one app only that app's."""
+    """Whose keys the caller may see and revoke: its own (with a key of one app, of that app); an admin everybody's."""
     if call.caller.may(Capability.INSTANCE_MANAGE_USERS):
         return {}
     return {"principal_id": call.principal.id, "app_id": call.caller.app_id}

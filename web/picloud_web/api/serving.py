@@ -1,8 +1,8 @@
 """The one way every call takes to its endpoint.
 
-Refuse what a foreign page sent; ask who is calling (``credentials``); ask whether they may (``picloud.access``); read the
-body within its limit; check the values; let the endpoint work; send what it returns. No endpoint can be added that forgets
-one of these.
+Refuse what a foreign page sent; ask who is calling (``credentials``); ask whether they may (``picloud.access``); read
+the body within its limit; check the values; let the endpoint work; send what it returns. No endpoint can be added that
+forgets one of these.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from picloud_web import problems
 from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages, request_id
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
+from picloud_web.api.senders import Sender, Senders
 from picloud_web.bodies import read_body
 from picloud_web.services import Services
 
@@ -54,23 +55,27 @@ def mount(app: Application, services: Services, prefix: str, endpoints: Iterable
     by_template: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         by_template.setdefault(_template(endpoint.path), []).append(endpoint)
+    senders = Senders(services.settings)
     for template, sharing in by_template.items():
-        app.add_route(prefix + template, _Resource(services, prefix, sharing))
+        app.add_route(prefix + template, _Resource(services, senders, prefix, sharing))
 
 
 class _Resource:
     """The endpoints of one template, as Falcon looks for them: ``on_get`` and so on."""
 
-    def __init__(self, services: Services, prefix: str, endpoints: list[Endpoint]) -> None:
+    def __init__(self, services: Services, senders: Senders, prefix: str, endpoints: list[Endpoint]) -> None:
         for method in {endpoint.method for endpoint in endpoints}:
-            setattr(self, f"on_{method.lower()}", _Responder(services, prefix, method, endpoints).respond)
+            setattr(self, f"on_{method.lower()}", _Responder(services, senders, prefix, method, endpoints).respond)
 
 
 class _Responder:
     """Answers one method of one template."""
 
-    def __init__(self, services: Services, prefix: str, method: str, endpoints: list[Endpoint]) -> None:
+    def __init__(
+        self, services: Services, senders: Senders, prefix: str, method: str, endpoints: list[Endpoint]
+    ) -> None:
         self._services = services
+        self._senders = senders
         self._method = method
         # The longest first: …/scripts/{name:path} alone would take …/versions for a part of the name.
         self._endpoints = [
@@ -82,10 +87,10 @@ class _Responder:
         endpoint, path = self._find(path, request)
         refuse_foreign_pages(request)
         try:
-            caller = await _authorized(self._services, request, endpoint, path.get("app"))
-            call = Call(
-                self._services, caller, endpoint, path, endpoint.statuses[0], request_id(request), reason(request)
-            )
+            sender = self._senders.of(request)
+            caller = await _authorized(self._services, request, sender, endpoint, path.get("app"))
+            called = request_id(request)
+            call = Call(self._services, caller, endpoint, path, endpoint.statuses[0], called, reason(request), sender)
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
@@ -171,11 +176,13 @@ def _raw_path(request: falcon.asgi.Request) -> str:
     return raw.decode("latin-1").partition("?")[0]
 
 
-async def _authorized(services: Services, request: falcon.asgi.Request, endpoint: Endpoint, app: str | None) -> Caller:
+async def _authorized(
+    services: Services, request: falcon.asgi.Request, sender: Sender, endpoint: Endpoint, app: str | None
+) -> Caller:
     """Who is calling; refused unless they may."""
     if endpoint.needs is None:
         return NOBODY
-    caller = await authenticate(services, request)
+    caller = await authenticate(services, request, sender)
     caller.require(endpoint.needs, app)
     return caller
 
@@ -191,6 +198,8 @@ async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, 
         problems.write_error(response, error, call.execution_id)
         return
     response.set_headers(call.headers)
+    for cookie in call.cookies:
+        response.append_header("Set-Cookie", cookie)
     response.set_header("Cache-Control", "no-store")
     if endpoint.returns is None:
         response.status = 204
