@@ -68,8 +68,10 @@ _QUEUES = (
 
 
 def _gauge(row: Row) -> str:
-    filled = round(_GAUGE * min(row["running"] / max(row["threads"], 1), 1.0))
-    return "━" * max(filled, bool(row["running"])) + "╌" * (_GAUGE - max(filled, bool(row["running"])))
+    """How much of a worker is used; one that runs anything shows it."""
+    running, threads = int(row["running"]), max(int(row["threads"]), 1)
+    filled = max(round(_GAUGE * min(running / threads, 1.0)), 1 if running else 0)
+    return "━" * filled + "╌" * (_GAUGE - filled)
 
 
 _WORKERS = (
