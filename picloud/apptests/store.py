@@ -30,9 +30,9 @@ def _system_now() -> datetime:
 class MemoryStore:
     """``KvStore`` without a database."""
 
-    now: Callable[[], datetime] = _system_now
     rows: dict[KeyId, Stored] = field(default_factory=dict[KeyId, Stored])
     versions: int = 0
+    now: Callable[[], datetime] = _system_now
 
     def read(self, key: KeyId) -> Stored:
         """The key; one whose time has passed keeps its version and has no value."""

@@ -51,7 +51,7 @@ class World:
         self.chance = random.Random(0)
         #: Its own, so that ids do not move what scripts draw.
         self._ids = random.Random(0)
-        self.store = MemoryStore(lambda: self.clock.now)
+        self.store = MemoryStore(now=lambda: self.clock.now)
         self.secrets: dict[str, str] = {}
         self.web = MockedWeb()
         self.waiting: list[Row] = []

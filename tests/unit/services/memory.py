@@ -5,58 +5,40 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+from picloud.apptests import store
 from picloud.errors import NotFoundError
 from picloud.retries import RetryPolicy
 from picloud.services.catalog import Catalog
 from picloud.services.desk import Desk, RunOf
 from picloud.services.effects import Effects, KeyId
-from picloud.services.kv import ABSENT, KvLimits, Stored, Usage
+from picloud.services.kv import ABSENT, KvLimits, Stored
 from picloud.services.outbound import OutboundRequest, OutboundResponse
 
 APP = 1
 LIMITS = KvLimits(max_keys=100, max_bytes=10_000, max_value_bytes=1_000)
 
 
-@dataclass(slots=True)
-class MemoryStore:
-    """``KvStore`` without a database."""
+@dataclass
+class MemoryStore(store.MemoryStore):
+    """That of tests of apps, which counts what it is asked."""
 
-    rows: dict[KeyId, Stored] = field(default_factory=dict[KeyId, Stored])
-    versions: int = 0
     questions: int = 0
 
     def read(self, key: KeyId) -> Stored:
         self.questions += 1
-        return self.rows.get(key, ABSENT)
+        return super().read(key)
 
     def page(
         self, app_id: int, collection: str, prefix: str, after: str | None, limit: int
     ) -> list[tuple[str, Stored]]:
         self.questions += 1
-        names = sorted(
-            name.key
-            for name, stored in self.rows.items()
-            if (name.app_id, name.collection) == (app_id, collection)
-            and name.key.startswith(prefix)
-            and (after is None or name.key > after)
-            and stored.value is not None
-        )
-        return [(key, self.rows[KeyId(app_id, collection, key)]) for key in names[:limit]]
-
-    def usage(self, app_id: int) -> Usage:
-        rows = [(name, stored) for name, stored in self.rows.items() if name.app_id == app_id]
-        return Usage(len(rows), sum(len(name.key.encode()) + len(stored.value or b"") for name, stored in rows))
+        return super().page(app_id, collection, prefix, after, limit)
 
     def commit(self, effects: Effects) -> bool:
         """Check what was read, apply what was written; False: something read has changed."""
         if any(self.rows.get(key, ABSENT).version != version for key, version in effects.reads.items()):
             return False
-        for key, write in effects.writes.items():
-            self.versions += 1
-            if write.value is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = Stored(write.value, self.versions)
+        self.apply(effects.writes)
         return True
 
 
