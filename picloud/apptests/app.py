@@ -14,6 +14,8 @@ from picloud.settings import Settings
 APP_ID = 1
 #: Of every script: nothing is deployed twice in a test.
 VERSION = 1
+#: Of every test file: ids and versions of the two never meet.
+TEST_VERSION = 0
 
 Version = tuple[int, int]
 
@@ -41,13 +43,12 @@ class AppUnderTest:
         self.routes: RouteTable[RouteEntry] = RouteTable(manifest.routes)
         self.triggers = tuple(entry.trigger for entry in manifest.triggers if entry.trigger.enabled)
         self._sources = {entry.name: files[entry.file] for entry in self.scripts.values()}
-        names = [*self.scripts, *self.tests]
-        self._versions: dict[str, Version] = {name: (number, VERSION) for number, name in enumerate(names, 1)}
-        self._names = {version: name for name, version in self._versions.items()}
-        own = {name: self._versions[name] for name in self.scripts}
+        own = {name: (number, VERSION) for number, name in enumerate(self.scripts, 1)}
+        of_tests = {name: (number, TEST_VERSION) for number, name in enumerate(self.tests, 1)}
+        self._names = {version: name for names in (own, of_tests) for name, version in names.items()}
         self.catalog = Catalog(own, frozenset(manifest.queue_names), ())
         #: What a test file can import: the app's scripts, and files beside itself.
-        self.catalog_of_tests = Catalog(self._versions, self.catalog.queues, ())
+        self.catalog_of_tests = Catalog(of_tests | own, self.catalog.queues, ())
 
     def version(self, script: str) -> Version:
         """Id and version of a script.
@@ -57,15 +58,12 @@ class AppUnderTest:
         """
         if script not in self.scripts:
             raise NoSuchScriptError(script, self.scripts)
-        return self._versions[script]
-
-    def name_of(self, script_id: int) -> str:
-        return self._names[script_id, VERSION]
+        return self.catalog.scripts[script]
 
     def source(self, version: Version) -> str:
         """What is compiled for a version of a catalog."""
         name = self._names[version]
-        return self.tests[name] if name in self.tests else self._sources[name]
+        return self.tests[name] if version[1] == TEST_VERSION else self._sources[name]
 
     def limits(self, script: str) -> ScriptLimits:
         return ScriptLimits(**self.scripts[script].limits())  # type: ignore[arg-type]  # the names are the same

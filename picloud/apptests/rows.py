@@ -81,5 +81,5 @@ class Line:
     level: str
     message: str
     fields: Any = None
-    #: Written by PiCloud, not by a script.
-    is_note: bool = False
+    #: Written by a script of the app: neither by the test nor by PiCloud.
+    is_of_app: bool = False

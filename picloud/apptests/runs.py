@@ -80,7 +80,7 @@ def _described(world: World, row: Row, script: str) -> Run:
 def read_lines(script: str, logs: bytes | None) -> list[Line]:
     """The lines of a run's log."""
     lines: list[dict[str, Any]] = msgspec.json.decode(logs) if logs else []
-    return [Line(script, each["level"], each["message"], each.get("fields")) for each in lines]
+    return [Line(script, each["level"], each["message"], each.get("fields"), is_of_app=True) for each in lines]
 
 
 def place_of(world: World, error: dict[str, Any]) -> str:

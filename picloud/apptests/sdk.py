@@ -262,7 +262,7 @@ def http_calls(run: RunContext) -> list[Any]:
 @TEST.function
 def logs(run: RunContext) -> list[Any]:
     """What scripts logged, in order: `#{ script, level, message, fields }`."""
-    return [shown_line(each) for each in world_of(run).journal if not each.is_note and each.script != "test"]
+    return [shown_line(each) for each in world_of(run).journal if each.is_of_app]
 
 
 @TEST.function

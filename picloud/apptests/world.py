@@ -303,7 +303,7 @@ class World:
 
     def note(self, row: Row, message: str) -> None:
         """Say something about a run in the log of the test."""
-        self.journal.append(Line(row.script or "", "error", message, is_note=True))
+        self.journal.append(Line(row.script or "", "error", message))
 
 
 def _chain(cause: Row | None) -> dict[str, Any]:

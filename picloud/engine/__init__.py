@@ -2,6 +2,7 @@
 
 ``sdk``      what scripts may call, described once: for the engine, for editors, for ``docs/scripts.md``
 ``limits``   what one run may spend: a script's wishes, cut to the ceilings
+``calls``    single functions of a script, for tests of apps
 ``runner``   compile once, run often; what a run answers, as bytes ready to be stored
 """
 

@@ -8,7 +8,7 @@ source, where it moves no line of its author's; places in it are left out of wha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from picloud.engine.sdk.description import SdkModule
 from picloud.errors import PiCloudError, ScriptError
 from picloud.services.desk import RunServices
 from picloud.settings import SandboxCeilings
+
+#: Makes what host functions know of a run.
+NewContext = Callable[[RunServices | None], RunContext]
 
 Function = rhai.Function
 Json = rhai.Json
@@ -64,10 +67,9 @@ class ScriptFunction:
 class FunctionRunner(ScriptRunner):
     """Compiles sources and calls their functions. The modules in ``extra`` may have global functions."""
 
-    def __init__(self, ceilings: SandboxCeilings, *, extra: Iterable[SdkModule], new_context: Any = RunContext) -> None:
+    def __init__(self, ceilings: SandboxCeilings, *, extra: Iterable[SdkModule], new_context: NewContext) -> None:
         modules = tuple(extra)
         super().__init__(ceilings, extra=modules, new_context=new_context)
-        self._ceilings_of_calls = ceilings
         self._globals = {
             each.name: "\n".join(_forwarding(module.name, each.name, len(form)) for form in each.forms())
             for module in modules
@@ -81,10 +83,7 @@ class FunctionRunner(ScriptRunner):
         Raises:
             ScriptError: it does not compile as it is.
         """
-        try:
-            defined = {each.name for each in self._engine.compile(source, name=name).functions}
-        except rhai.RhaiError as error:
-            raise ScriptError(error.message, name=name, line=error.line or 0, column=error.column or 0) from error
+        defined = {each.name for each in self._defined(name, source)}
         # The semicolon ends what may be an expression without one.
         return "\n".join([source, ";", *(text for each, text in self._globals.items() if each not in defined)])
 
@@ -94,13 +93,15 @@ class FunctionRunner(ScriptRunner):
         Raises:
             ScriptError: it does not compile.
         """
-        try:
-            found = self._engine.compile(source, name=name).functions
-        except rhai.RhaiError as error:
-            raise ScriptError(error.message, name=name, line=error.line or 0, column=error.column or 0) from error
-        public = [each for each in found if not each.private and each.name.isidentifier()]
+        public = [each for each in self._defined(name, source) if not each.private and each.name.isidentifier()]
         known = [ScriptFunction(each.name, each.params, _line_of(each.name, source)) for each in public]
         return sorted(known, key=lambda each: (each.line, each.name))
+
+    def _defined(self, name: str, source: str) -> tuple[rhai.FunctionInfo, ...]:
+        try:
+            return self._engine.compile(source, name=name).functions
+        except rhai.RhaiError as error:
+            raise ScriptError(error.message, name=name, line=error.line or 0, column=error.column or 0) from error
 
     def call(
         self, name: str, source: str, function: str, services: RunServices, limits: ScriptLimits
@@ -118,7 +119,7 @@ class FunctionRunner(ScriptRunner):
             self._engine.compile(source, name=name).call(
                 function,
                 context=context,
-                limits=engine_limits(limits, self._ceilings_of_calls),
+                limits=engine_limits(limits, self._ceilings),
                 on_print=lambda text: context.log.write("info", text),
                 on_debug=lambda text, _source, line, column: context.log.write("debug", f"{line}:{column}: {text}"),
             )

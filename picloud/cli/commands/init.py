@@ -23,7 +23,7 @@ from picloud.errors import ConfigurationError, ConflictError, InvalidInputError,
 def init(directory: Path, name: str | None) -> None:
     """Make a new app folder.
 
-    It holds picloud.toml, three scripts, an example event and picloud.d.rhai, which
+    It holds picloud.toml, three scripts, their tests, an example event and picloud.d.rhai, which
     describes what scripts can call. Files that are there are never overwritten.
     """
     from picloud.manifest import wrong_app_name

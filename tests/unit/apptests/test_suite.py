@@ -146,3 +146,15 @@ def test_values_are_shown_as_scripts_write_them() -> None:
     assert shown(value) == '#{ a: [1, 2.5, (), true], "b c": "q\\"", d: blob of 1 bytes 0x01 }'
     assert shown({}) == "#{}"
     assert len(shown("x" * 1_000)) == 301
+
+
+def test_scripts_that_are_called_like_tests_are_scripts(passes: Passes) -> None:
+    passes(
+        """
+        assert_eq(test::invoke("tests/some", ()).result, "script");
+        test::invoke("test", ());
+        print("of the test");
+        assert_eq(test::logs().map(|line| line.message), ["of the script"]);
+        """,
+        scripts={"tests/some": '"script"', "test": 'log::info("of the script");'},
+    )
