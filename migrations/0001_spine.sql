@@ -9,11 +9,14 @@
 
 create table principals (
     id           integer generated always as identity primary key,
-    kind         text not null check (kind in ('user', 'service')),
-    name         text not null unique check (name ~ '^[a-z0-9]([a-z0-9._@+-]{0,98}[a-z0-9])?$'),
+    kind         text not null check (kind in ('user', 'service', 'app')),
+    name         text not null unique,            -- of an app: app:NAME, which no user can be called
     role         text not null default 'member' check (role in ('member', 'admin', 'owner')),   -- in the whole installation
     created_at   timestamptz not null default now(),
-    disabled_at  timestamptz
+    disabled_at  timestamptz,
+
+    constraint principals_have_names check (name ~ case when kind = 'app' then '^app:[a-z0-9-]+$' else '^[a-z0-9]([a-z0-9._@+-]{0,98}[a-z0-9])?$' end),
+    constraint principals_that_are_apps_are_nobody_else check (kind <> 'app' or role = 'member')
 );
 
 create table api_keys (
@@ -77,6 +80,22 @@ create table script_versions (
     primary key (script_id, version)
 );
 
+-- The principal that is an app: its routes run as it. It stays when the app goes, for history names it.
+create function principal_of_app(p_app integer) returns integer language plpgsql as $$
+declare
+    v_name text;
+    v_id integer;
+begin
+    select 'app:' || name into v_name from apps where id = p_app;
+    select id into v_id from principals where name = v_name;
+    if v_id is null then
+        insert into principals (kind, name) values ('app', v_name) on conflict (name) do nothing;
+        select id into v_id from principals where name = v_name;
+    end if;
+    return v_id;
+end
+$$;
+
 create table routes (
     id             integer generated always as identity primary key,
     app_id         integer not null references apps (id) on delete cascade,
@@ -84,7 +103,8 @@ create table routes (
     path           text not null check (path like '/%'),
     script_id      integer not null references scripts (id),
     dispatch_mode  text not null check (dispatch_mode in ('sync', 'async')),
-    principal_id   integer not null references principals (id),
+    auth           text not null default '{}',    -- JSON: what it asks of its callers; {}: nothing
+    principal_id   integer not null references principals (id),   -- whom its script runs as: its app
     created_at     timestamptz not null default now(),
     unique (app_id, method, path)
 );

@@ -10,12 +10,14 @@ create type arrival as (
     trigger_id integer, principal_id integer, first_byte integer, event_bytes integer, body_bytes integer, token bigint,
     reply_to text, reply_ms integer, max_attempts smallint, backoff text, base_ms integer, max_ms integer,
     jitter_pct smallint, root_execution_id uuid, trigger_depth smallint, order_key text, delay_ms bigint,
-    traceparent text
+    traceparent text,
+    access_revision bigint       -- what its writer knows of credentials, when one let it in; null: nobody was asked
 );
 
 -- The outbox row is written only for payloads written now: when the COMMIT's answer was lost the same batch is sent
 -- again, and whatever had been accepted (it may have run and be gone by now) is not accepted twice. Rows whose app
--- changed since the caller cached it, or is paused, are not written and come back with is_fresh = false.
+-- changed since the caller cached it, or is paused, are not written and come back with is_fresh = false; so do those that a
+-- credential let in while somebody has changed credentials since (access_revision, 0010): a key may have been revoked.
 -- A sync row comes already leased to its writer (state 1), who publishes it itself; with token 0 it is pending like any
 -- other, because the workers have no room now.
 --
@@ -33,6 +35,7 @@ begin
     with fresh as (
         select a.* from unnest(p_arrivals) with ordinality as a
         join apps on apps.id = a.app_id and apps.revision = a.app_revision and apps.paused_at is null
+        where a.access_revision is null or a.access_revision = (select revision from access_revision)
     ), stored as (
         insert into payloads (id, day, app_id, event, body)
         select id, day, app_id, substring(p_data from first_byte for event_bytes),

@@ -4,6 +4,7 @@
 * ``scopes``: what an API key is limited to
 * ``capabilities``: everything that can be allowed, and the one table that says by which role and scope
 * ``caller``: somebody who presented a credential, and the decision
+* ``route_auth``, ``signatures``: what a route of an app asks of its callers
 
 A caller may do something when *both* allow it: the role of the principal, and the scopes of the credential. A session
 has every scope, so a signed-in person may do all that their role allows.

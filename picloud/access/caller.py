@@ -19,7 +19,7 @@ class Principal(msgspec.Struct, frozen=True):
     """Somebody or something that acts."""
 
     id: int
-    kind: Literal["user", "service"]
+    kind: Literal["user", "service", "app"]
     name: str
     role: InstanceRole
 
@@ -47,6 +47,7 @@ class Caller:
         key_id: of the key; None: a session. ``session_id``: of the session.
         credential: how logs and the audit log name it: ``session``, or ``key …wxyz``.
         expires_in_seconds: of the credential, when it was looked up; None: never.
+        revision: of all that is known of credentials, when it was looked up: decisions are valid while it is that.
     """
 
     principal: Principal
@@ -58,6 +59,7 @@ class Caller:
     session_id: int | None = None
     credential: str = "session"
     expires_in_seconds: float | None = None
+    revision: int = 0
 
     @cached_property
     def effective_scopes(self) -> frozenset[Scope]:

@@ -180,7 +180,7 @@ async def _write(
         current = found.scripts.get(draft.name)
         await write_draft(connection, app, principal, draft, current=current, ceilings=settings.sandbox)
     script_ids = {name: script.id for name, script in (await read_current(connection, app)).items()}
-    await _write_routes(connection, principal, app, wanted, found, script_ids)
+    await _write_routes(connection, app, wanted, found, script_ids)
     await make_queues(connection, app, sorted(wanted.queues - found.queues.keys()))
     await _write_triggers(connection, settings, principal, app, wanted=wanted, found=found, script_ids=script_ids)
     if wanted.cancels_waiting:
@@ -193,7 +193,6 @@ async def _write(
 
 async def _write_routes(
     connection: Connection,
-    principal: Principal,
     app: AppRow,
     wanted: Wanted,
     found: Found,
@@ -202,9 +201,9 @@ async def _write_routes(
     for key, entry in wanted.routes.items():
         route = found.routes.get(key)
         if route is None:
-            await insert_route(connection, app, principal, entry, script_ids[entry.script])
+            await insert_route(connection, app, entry, script_ids[entry.script])
         elif not is_same_route(entry, route):
-            await update_route(connection, principal, route, entry, script_ids[entry.script])
+            await update_route(connection, route, entry, script_ids[entry.script])
 
 
 async def _write_triggers(

@@ -182,6 +182,7 @@ async def authenticate_session(connection: Connection, token: str) -> Caller:
         memberships=_memberships(row),
         session_id=row.session_id,
         expires_in_seconds=row.expires_in_seconds,
+        revision=row.revision,
     )
 
 
@@ -195,6 +196,7 @@ def _caller_of_key(row: Any) -> Caller:
         key_id=row.key_id,
         credential=f"key …{row.last_four}",
         expires_in_seconds=row.expires_in_seconds,
+        revision=row.revision,
     )
 
 

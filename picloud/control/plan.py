@@ -130,7 +130,7 @@ def _note_on_limits(draft: Draft, ceilings: SandboxCeilings) -> str | None:
 
 def is_same_route(entry: RouteEntry, current: Route) -> bool:
     """Whether writing ``entry`` over ``current`` would change nothing."""
-    return (entry.path, entry.script, entry.dispatch_mode) == (current.path, current.script, current.dispatch_mode)
+    return _facts_of_entry(entry) == _facts_of_route(current)
 
 
 def _route_changes(wanted: Wanted, found: Found) -> list[Change]:
@@ -148,8 +148,16 @@ def _route_changes(wanted: Wanted, found: Found) -> list[Change]:
 
 
 def _note_on_route(entry: RouteEntry, current: Route) -> str:
-    before = {"path": current.path, "script": current.script, "dispatch_mode": current.dispatch_mode}
-    return _differences(before, {"path": entry.path, "script": entry.script, "dispatch_mode": entry.dispatch_mode})
+    return _differences(_facts_of_route(current), _facts_of_entry(entry))
+
+
+def _facts_of_entry(entry: RouteEntry) -> dict[str, Any]:
+    auth = entry.auth.to_data()
+    return {"path": entry.path, "script": entry.script, "dispatch_mode": entry.dispatch_mode, "auth": auth}
+
+
+def _facts_of_route(route: Route) -> dict[str, Any]:
+    return {"path": route.path, "script": route.script, "dispatch_mode": route.dispatch_mode, "auth": route.auth}
 
 
 # Queues

@@ -11,10 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from picloud.access import Principal
+from picloud.access.route_auth import OPEN, stored_auth
 from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
 from picloud.control.pages import Page, int_cursor, page_of
-from picloud.control.records import Connection, fetch_all, fetch_row
+from picloud.control.records import Connection, fetch_row, fetch_rows
 from picloud.control.scripts import read_script
 from picloud.errors import ConflictError, NotFoundError
 from picloud.manifest import SCRIPT_SUFFIX, DispatchMode, RouteEntry, parse_manifest, path_shape
@@ -24,7 +24,12 @@ _SQL = Queries("control")
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A route as it is served now; it runs its script as ``principal``."""
+    """A route as it is served now.
+
+    Attributes:
+        auth: what it asks of its callers, as a manifest writes it.
+        principal: whom its script runs as: its app.
+    """
 
     id: int
     app: str
@@ -32,6 +37,7 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     script: str
     dispatch_mode: Literal["sync", "async"]
+    auth: str | dict[str, str]
     principal: str
     created_at: dt.datetime
 
@@ -76,12 +82,12 @@ async def read_all(connection: Connection, app: AppRow) -> list[Route]:
 async def create_route(
     connection: Connection,
     app_name: str,
-    principal: Principal,
     *,
     method: str,
     path: str,
     script: str,
     mode: DispatchMode,
+    auth: str | dict[str, str] = OPEN.kind,
 ) -> Route:
     """Add a route.
 
@@ -90,12 +96,18 @@ async def create_route(
         ManifestError: a method or path that cannot be served.
         ConflictError: another route answers the same requests.
     """
-    entry = {"method": method, "path": path, "script": f"scripts/{script}{SCRIPT_SUFFIX}", "dispatch_mode": mode}
+    entry = {
+        "method": method,
+        "path": path,
+        "script": f"scripts/{script}{SCRIPT_SUFFIX}",
+        "dispatch_mode": mode,
+        "auth": auth,
+    }
     wanted = parse_manifest({"app": {"name": "app"}, "route": [entry]}, "request").routes[0]
     app = await lock_app(connection, app_name)
     target = await read_script(connection, app, script)
     refuse_conflict(wanted, await read_all(connection, app))
-    route_id = await insert_route(connection, app, principal, wanted, target.id)
+    route_id = await insert_route(connection, app, wanted, target.id)
     await raise_revision(connection, app)
     return await read_route(connection, app, route_id)
 
@@ -121,10 +133,8 @@ def refuse_conflict(wanted: RouteEntry, existing: Iterable[Route]) -> None:
 # What a deploy is made of; the caller has locked the app
 
 
-async def insert_route(
-    connection: Connection, app: AppRow, principal: Principal, entry: RouteEntry, script_id: int
-) -> int:
-    """Add a route that runs as ``principal``; its id."""
+async def insert_route(connection: Connection, app: AppRow, entry: RouteEntry, script_id: int) -> int:
+    """Add a route, which runs as its app; its id."""
     row = await fetch_row(
         connection,
         _SQL.insert_route,
@@ -134,17 +144,15 @@ async def insert_route(
             "path": entry.path,
             "script_id": script_id,
             "dispatch_mode": entry.dispatch_mode,
-            "principal_id": principal.id,
+            "auth": entry.auth.to_json(),
         },
     )
     assert row is not None
     return int(row.id)
 
 
-async def update_route(
-    connection: Connection, principal: Principal, route: Route, entry: RouteEntry, script_id: int
-) -> None:
-    """Change a route, which runs as ``principal`` from now on."""
+async def update_route(connection: Connection, route: Route, entry: RouteEntry, script_id: int) -> None:
+    """Change a route."""
     await connection.execute(
         _SQL.update_route,
         {
@@ -152,7 +160,7 @@ async def update_route(
             "path": entry.path,
             "script_id": script_id,
             "dispatch_mode": entry.dispatch_mode,
-            "principal_id": principal.id,
+            "auth": entry.auth.to_json(),
         },
     )
 
@@ -166,4 +174,5 @@ async def _read(
     connection: Connection, app: AppRow, *, limit: int | None, route_id: int | None = None, after: int | None = None
 ) -> list[Route]:
     parameters = {"app": app.name, "app_id": app.id, "id": route_id, "after": after, "limit": limit}
-    return await fetch_all(connection, _SQL.routes, parameters, Route)
+    rows = await fetch_rows(connection, _SQL.routes, parameters)
+    return [Route(**row._asdict() | {"auth": stored_auth(row.auth).to_data()}) for row in rows]

@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import namedtuple_row
 
+from picloud.access.route_auth import RouteAuth, stored_auth
 from picloud.broker import Reply
 from picloud.queries import Queries
 
@@ -29,6 +30,7 @@ class RouteRow:
     path: str
     script_id: int
     is_sync: bool
+    auth: RouteAuth
     principal_id: int
     timeout_ms: int
 
@@ -59,7 +61,9 @@ async def read_app(connection: AsyncConnection[Any], name: str) -> AppRow | None
     if not rows:
         return None
     routes = tuple(
-        RouteRow(r.route_id, r.method, r.path, r.script_id, r.is_sync, r.principal_id, r.timeout_ms)
+        RouteRow(
+            r.route_id, r.method, r.path, r.script_id, r.is_sync, stored_auth(r.auth), r.principal_id, r.timeout_ms
+        )
         for r in rows
         if r.route_id is not None
     )

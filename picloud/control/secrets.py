@@ -11,8 +11,9 @@ from picloud.control.apps import AppRow, find_app, lock_app
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all, fetch_one, fetch_row, fetch_rows
 from picloud.errors import InvalidInputError, NotFoundError
+from picloud.manifest.names import wrong_secret_name
 from picloud.queries import Queries
-from picloud.services.vault import DataKey, SecretPlace, Vault, checked_value, wrong_secret_name
+from picloud.services.vault import DataKey, SecretPlace, Vault, checked_value
 
 _SQL = Queries("secrets")
 

@@ -282,6 +282,8 @@ def _ctx(run: Run) -> dict[str, Any]:
     }
     if run.source == "http":
         request = _request(run)
+        # A route runs as its app; what is of interest to it is who calls, if that is known.
+        ctx["principal"] = request.pop("caller", None)
         ctx["request"] = request
         if not run.is_sync:
             ctx["event"] = request | {"source": "http"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from picloud.access.route_auth import OPEN, RouteAuth
 from picloud.errors import ManifestError
 from picloud.manifest.names import SCRIPT_SUFFIX, script_name, wrong_file
 from picloud.triggers import QueueTrigger, Trigger
@@ -54,6 +55,18 @@ class RouteEntry:
     script: str
     dispatch_mode: DispatchMode
     file: str
+    auth: RouteAuth = OPEN
+
+    def to_data(self) -> dict[str, Any]:
+        """The entry as JSON values, the script by its file."""
+        auth = {} if self.auth == OPEN else {"auth": self.auth.to_data()}
+        return {
+            "method": self.method,
+            "path": self.path,
+            "script": self.file,
+            "dispatch_mode": self.dispatch_mode,
+            **auth,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +119,7 @@ class Manifest:
         return {
             "app": {"name": self.app},
             "script": [{"name": each.name, "file": each.file, **each.limits()} for each in self.scripts],
-            "route": [
-                {"method": each.method, "path": each.path, "script": each.file, "dispatch_mode": each.dispatch_mode}
-                for each in self.routes
-            ],
+            "route": [each.to_data() for each in self.routes],
             "trigger": [each.to_data() for each in self.triggers],
             "queue": [{"name": each.name} for each in self.queues],
         }

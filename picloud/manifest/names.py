@@ -14,7 +14,10 @@ SCRIPT_SUFFIX = ".rhai"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 #: One DNS label, as it becomes {app}.localhost; the schema checks the same.
+MAX_SECRET_NAME_CHARACTERS = 100
+
 _APP_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _SCRIPT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _MAX_NAME_LENGTH = 200
 _MAX_PATH_LENGTH = 1_000
@@ -55,6 +58,16 @@ def wrong_file(file: str) -> str | None:
     if file.startswith("/") or "\\" in file or any(part in ("", ".", "..") for part in file.split("/")):
         return f"{file!r} must be a path inside the app's folder, with / between parts"
     return wrong_script_name(script_name(file))
+
+
+def wrong_secret_name(name: str) -> str | None:
+    """Why ``name`` cannot be a secret's, or None."""
+    if _SECRET_NAME.fullmatch(name):
+        return None
+    return (
+        f"a secret's name has 1 to {MAX_SECRET_NAME_CHARACTERS} letters, digits, _ . or -, with a letter or _ first,"
+        " as in STRIPE_KEY"
+    )
 
 
 def wrong_path(path: str) -> str | None:

@@ -10,6 +10,7 @@ from picloud.errors import ManifestError
 from picloud.manifest.entries import DISPATCH_MODES, DispatchMode, Manifest, RouteEntry, ScriptEntry
 from picloud.manifest.names import METHODS, path_shape, wrong_app_name, wrong_path
 from picloud.manifest.positions import Place, Positions, find_positions
+from picloud.manifest.route_auth import read_auth
 from picloud.manifest.scripts import files_named, read_scripts, script_of
 from picloud.manifest.syntax import syntax_problem
 from picloud.manifest.tables import Problem, Problems, Table
@@ -140,13 +141,14 @@ def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:
         path = table.checked_text("path", wrong_path)
         script = script_of(table, "script", scripts)
         mode: DispatchMode | None = table.choice("dispatch_mode", DISPATCH_MODES, default="sync")
+        auth = read_auth(table)
         table.refuse_the_rest()
-        if method is None or path is None or script is None or mode is None:
+        if method is None or path is None or script is None or mode is None or auth is None:
             continue
         earlier = first_of.get((method, path_shape(path)))
         if earlier is not None:
             table.problem("path", f"{method} {path} answers the same requests as {method} {earlier} above")
             continue
         first_of[method, path_shape(path)] = path
-        routes.append(RouteEntry(method, path, script.name, mode, script.file))
+        routes.append(RouteEntry(method, path, script.name, mode, script.file, auth))
     return routes

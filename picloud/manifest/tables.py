@@ -175,6 +175,10 @@ class Table:
         """Whether the key says something: for one that has no default of its type."""
         return self._take(key) is not None
 
+    def is_text(self, key: str) -> bool:
+        """Whether the value of the key is a string: for one that may be a table as well."""
+        return isinstance(self._take(key), str)
+
     def whole(self, key: str, *, low: int = 1, high: int | None = None) -> int | None:
         value = self._take(key)
         # A bool is an int, and not meant.

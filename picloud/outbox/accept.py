@@ -62,6 +62,7 @@ class Arrival:
         order_key: rows of one app with one key run one after another.
         delay_ms: not before this many milliseconds from now.
         traceparent: the span above the run (W3C Trace Context); None: its trace begins with its root execution.
+        access_revision: when a remembered credential let it in, of what was remembered; changed, it refuses the row.
     """
 
     id: UUID
@@ -81,6 +82,7 @@ class Arrival:
     order_key: str | None = None
     delay_ms: int = 0
     traceparent: str | None = None
+    access_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Accepted:
 
     Attributes:
         at: PostgreSQL's time of the transaction; None for an empty batch.
-        refused: ids whose app has changed or is paused: look the app up again.
+        refused: ids whose app, or whose caller, has changed, or whose app is paused: look both up again.
     """
 
     at: dt.datetime | None
@@ -171,6 +173,7 @@ def _row(arrival: Arrival, first_byte: int) -> tuple[object, ...]:
         arrival.order_key,
         arrival.delay_ms,
         arrival.traceparent,
+        arrival.access_revision,
     )
 
 

@@ -37,15 +37,13 @@ from psycopg_pool import ConnectionPool
 
 from picloud.errors import ConfigurationError, InvalidInputError, NotFoundError, PiCloudError
 from picloud.ids import new_id
+from picloud.manifest.names import wrong_secret_name
 from picloud.queries import Queries
 from picloud.services.reading import Reader
 
 _SQL = Queries("secrets")
 
-MAX_NAME_CHARACTERS = 100
 MAX_VALUE_BYTES = 64 * 1024
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -254,16 +252,6 @@ class SecretReader:
         (row,) = rows
         data_key = DataKey(row.data_key_id, bytes(row.wrapped), bytes(row.master_key_id))
         return self._vault.open(data_key, SecretPlace(app_id, name, row.version), bytes(row.sealed))
-
-
-def wrong_secret_name(name: str) -> str | None:
-    """Why ``name`` cannot be a secret's, or None."""
-    if _NAME.fullmatch(name):
-        return None
-    return (
-        f"a secret's name has 1 to {MAX_NAME_CHARACTERS} letters, digits, _ . or -, with a letter or _ first,"
-        " as in STRIPE_KEY"
-    )
 
 
 def checked_value(value: str) -> bytes:

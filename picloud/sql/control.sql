@@ -145,7 +145,7 @@ group by script_id
 
 -- name: routes
 -- routes ls and, with id, routes show; `after` is the id the last page ended with.
-select r.id, %(app)s::text as app, r.method, r.path, s.name as script, r.dispatch_mode, p.name as principal, r.created_at
+select r.id, %(app)s::text as app, r.method, r.path, s.name as script, r.dispatch_mode, r.auth, p.name as principal, r.created_at
 from routes r
 join scripts s on s.id = r.script_id
 join principals p on p.id = r.principal_id
@@ -165,13 +165,13 @@ select label from (
 order by place, label
 
 -- name: insert_route
-insert into routes (app_id, method, path, script_id, dispatch_mode, principal_id)
-values (%(app_id)s, %(method)s, %(path)s, %(script_id)s, %(dispatch_mode)s, %(principal_id)s)
+insert into routes (app_id, method, path, script_id, dispatch_mode, auth, principal_id)
+values (%(app_id)s, %(method)s, %(path)s, %(script_id)s, %(dispatch_mode)s, %(auth)s, principal_of_app(%(app_id)s))
 returning id
 
 -- name: update_route
 -- The route keeps its id, so that what it caused before and after belongs together.
-update routes set path = %(path)s, script_id = %(script_id)s, dispatch_mode = %(dispatch_mode)s, principal_id = %(principal_id)s
+update routes set path = %(path)s, script_id = %(script_id)s, dispatch_mode = %(dispatch_mode)s, auth = %(auth)s
 where id = %(id)s
 
 -- name: delete_route

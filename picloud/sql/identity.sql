@@ -21,6 +21,7 @@ returning id
 select p.id, p.kind, p.name, p.role, k.id as key_id, k.last_four, k.scopes, k.app_id, a.name as app,
        extract(epoch from k.expires_at - now())::float8 as expires_in_seconds,
        coalesce(k.last_used_at < now() - interval '1 minute', true) as is_use_worth_writing,
+       (select revision from access_revision) as revision,
        m.app_ids, m.apps, m.roles
 from api_keys k
 join principals p on p.id = k.principal_id
@@ -39,6 +40,7 @@ where k.key_hash = %(hash)s
 select p.id, p.kind, p.name, p.role, s.id as session_id,
        extract(epoch from s.expires_at - now())::float8 as expires_in_seconds,
        s.last_used_at < now() - interval '1 minute' as is_use_worth_writing,
+       (select revision from access_revision) as revision,
        m.app_ids, m.apps, m.roles
 from sessions s
 join principals p on p.id = s.principal_id

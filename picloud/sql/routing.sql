@@ -4,7 +4,7 @@
 -- One app and its routes, in one snapshot: the revision read here is the one the accept statement compares, so
 -- routes newer than their revision could send a request to a script that was just replaced.
 select a.id, a.revision, a.paused_at is not null as is_paused,
-       r.id as route_id, r.method, r.path, r.script_id, r.dispatch_mode = 'sync' as is_sync, r.principal_id, s.timeout_ms
+       r.id as route_id, r.method, r.path, r.script_id, r.dispatch_mode = 'sync' as is_sync, r.auth, r.principal_id, s.timeout_ms
 from apps a
 left join (routes r join scripts s on s.id = r.script_id and s.deleted_at is null) on r.app_id = a.id
 where a.name = %(name)s

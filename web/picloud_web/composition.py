@@ -15,13 +15,17 @@ import redis.asyncio
 from psycopg import AsyncConnection
 
 from picloud import broker
+from picloud.access import Caller
+from picloud.control.identity import authenticate_key
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
+from picloud.control.signing_secrets import read_signing_secret
 from picloud.database import connection_options
 from picloud.local.master_key import MasterKeyFile
 from picloud.observability.reporting import Reporter
 from picloud.observability.spans import SPANS
 from picloud.services.vault import Vault
 from picloud.settings import Settings
+from picloud_web.callers import Callers
 from picloud_web.dataplane import DataPlane
 from picloud_web.directory import Directory
 from picloud_web.dispatch import OutboxDispatcher
@@ -80,6 +84,22 @@ class _DatabaseSource:
             return await read_hosts(connection)
 
 
+class _CallerSources:
+    """Where callers of routes, and the secrets that sign requests, are read."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def caller_of_key(self, key: str) -> Caller:
+        async with self._database.connection() as connection:
+            return await authenticate_key(connection, key)
+
+    async def secret(self, app_id: int, name: str) -> str | None:
+        async with self._database.connection() as connection:
+            return await read_signing_secret(connection, self._vault, app_id, name)
+
+
 def build(settings: Settings) -> Dependencies:
     """Every part of one web process."""
     database: Database = psycopg_pool.AsyncConnectionPool(
@@ -110,10 +130,13 @@ def build(settings: Settings) -> Dependencies:
     directory = Directory(_DatabaseSource(database))
 
     master_keys = MasterKeyFile(settings)
+    vault = Vault(master_keys)
     return Dependencies(
-        services=Services(settings, database, client, dispatcher, Vault(master_keys)),
+        services=Services(settings, database, client, dispatcher, vault),
         directory=directory,
-        data_plane=DataPlane(settings, directory, dispatcher, Provenance(master_keys)),
+        data_plane=DataPlane(
+            settings, directory, dispatcher, Provenance(master_keys), Callers(_CallerSources(database, vault))
+        ),
         dispatcher=dispatcher,
         window=window,
         blocking_redis=blocking,

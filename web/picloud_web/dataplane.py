@@ -11,14 +11,24 @@ from uuid import UUID
 import falcon.asgi
 import msgspec
 
+from picloud.access.signatures import SignatureError
 from picloud.broker import Reply
-from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError, PiCloudError
+from picloud.errors import (
+    AuthenticationError,
+    CapacityError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    PermissionDeniedError,
+    PiCloudError,
+)
 from picloud.ids import new_id
 from picloud.logs import about
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
 from picloud.settings import Settings
 from picloud_web import problems, provenance
 from picloud_web.bodies import check_body, read_body
+from picloud_web.callers import NOBODY, Admitted, Callers
 from picloud_web.directory import App, Directory
 from picloud_web.events import RequestHead, event_document, fingerprint
 from picloud_web.ingress import AppChangedError
@@ -90,15 +100,27 @@ class _Call:
     body: bytes | None
     key: str | None
     traceparent: str | None = None
+    admitted: Admitted = NOBODY
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What its Idempotency-Key names."""
+        return fingerprint(self.head, self.body, self.admitted.name)
 
 
 class DataPlane:
     """Answers the requests of apps."""
 
     def __init__(
-        self, settings: Settings, directory: Directory, dispatcher: DataPlaneDispatcher, provenance: Provenance
+        self,
+        settings: Settings,
+        directory: Directory,
+        dispatcher: DataPlaneDispatcher,
+        provenance: Provenance,
+        callers: Callers,
     ) -> None:
         self._directory = directory
+        self._callers = callers
         self._provenance = provenance
         self._dispatcher = dispatcher
         self._most_body_bytes = settings.max_body_bytes
@@ -121,13 +143,18 @@ class DataPlane:
             if match is None:
                 return _write_options(response, app.routes.methods(where.segments))
             seen.matched(match.route.is_sync, match.route.path)
+            admitted = await self._callers.admit(match.route.auth, where.app_name, request.headers_lower)
             call = await self._read(request, where.path, execution_id, is_proxy_trusted)
+            await self._callers.check_signature(match.route.auth, app.id, request.headers_lower, call.body)
+            call = replace(call, admitted=admitted)
             is_tried = True
             with about(app=where.app_name, execution_id=execution_id):
                 await self._call(response, where, app, match, replace(call, traceparent=seen.traceparent))
         except PiCloudError as error:
             if isinstance(error, MethodNotAllowedError):
                 response.set_header("Allow", ", ".join(error.allowed))
+            if isinstance(error, AuthenticationError) and not isinstance(error, SignatureError):
+                response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
             problems.write_error(response, error, execution_id if is_tried and _may_be_written(error) else None)
 
     async def _find(self, where: AppPath, method: str) -> tuple[App, Match | None]:
@@ -185,7 +212,15 @@ class DataPlane:
                 if found is None:
                     return _write_options(response, app.routes.methods(where.segments))
                 match = found
+                call = await self._admit_again(app, match, where, call)
         raise CapacityError("the app is being changed all the time")
+
+    async def _admit_again(self, app: App, match: Match, where: AppPath, call: _Call) -> _Call:
+        """The call as the route of this moment admits it: routes and credentials may both have changed."""
+        auth, headers = match.route.auth, call.head.headers
+        admitted = await self._callers.admit(auth, where.app_name, headers, is_again=True)
+        await self._callers.check_signature(auth, app.id, headers, call.body)
+        return replace(call, admitted=admitted)
 
     def _arrival(self, app: App, match: Match, call: _Call) -> Arrival:
         route = match.route
@@ -197,13 +232,14 @@ class DataPlane:
             script_id=route.script_id,
             source="http",
             principal_id=route.principal_id,
-            event=event_document(call.head, match.params),
+            event=event_document(call.head, match.params, call.admitted.name),
             retry=ONE_ATTEMPT if route.is_sync else self._retry,
             body=call.body,
             trigger_id=route.id,
             root_execution_id=hops.root if hops else None,
             trigger_depth=hops.depth + 1 if hops else 0,
             traceparent=call.traceparent,
+            access_revision=call.admitted.revision,
         )
 
     async def _run(
@@ -214,7 +250,7 @@ class DataPlane:
             reply = await self._dispatcher.run_sync(arrival, timeout_ms=timeout_ms)
         else:
             reply, is_replay = await self._dispatcher.run_sync_once(
-                arrival, timeout_ms=timeout_ms, key=call.key, fingerprint=fingerprint(call.head, call.body)
+                arrival, timeout_ms=timeout_ms, key=call.key, fingerprint=call.fingerprint
             )
             if is_replay:
                 response.set_header("Idempotency-Replayed", "true")
@@ -224,9 +260,7 @@ class DataPlane:
         if call.key is None:
             accepted_at, execution_id = await self._dispatcher.accept_async(arrival), arrival.id
         else:
-            first = await self._dispatcher.accept_async_once(
-                arrival, key=call.key, fingerprint=fingerprint(call.head, call.body)
-            )
+            first = await self._dispatcher.accept_async_once(arrival, key=call.key, fingerprint=call.fingerprint)
             accepted_at, execution_id = first.accepted_at, first.execution_id
             if not first.is_first:
                 response.set_header("Idempotency-Replayed", "true")
@@ -241,7 +275,10 @@ class DataPlane:
 
 def _may_be_written(error: PiCloudError) -> bool:
     """Whether an execution may exist after this error. Refusals come before anything is written."""
-    return not isinstance(error, CapacityError | ConflictError | InvalidInputError | NotFoundError)
+    return not isinstance(
+        error,
+        AuthenticationError | CapacityError | ConflictError | InvalidInputError | NotFoundError | PermissionDeniedError,
+    )
 
 
 def _write_options(response: falcon.asgi.Response, allowed: list[str]) -> None:

@@ -139,6 +139,6 @@ class Directory:
 
 def _compiled(name: str, row: AppRow) -> App:
     routes = RouteTable(
-        Route(r.id, r.method, r.path, r.script_id, r.is_sync, r.principal_id, r.timeout_ms) for r in row.routes
+        Route(r.id, r.method, r.path, r.script_id, r.is_sync, r.auth, r.principal_id, r.timeout_ms) for r in row.routes
     )
     return App(row.id, name, row.revision, row.is_paused, routes)

@@ -65,29 +65,31 @@ class RequestHead:
     is_proxy_trusted: bool
 
 
-def event_document(head: RequestHead, params: dict[str, str]) -> bytes:
-    """The JSON document that becomes ``ctx.request``, credentials removed.
+def event_document(head: RequestHead, params: dict[str, str], caller: str | None = None) -> bytes:
+    """The JSON document that becomes ``ctx.request``, credentials removed; ``caller`` becomes ``ctx.principal``.
 
     Raises:
         InvalidInputError: code ``request_not_usable``: the query has too many fields.
     """
     headers = _headers(head)
-    return _encode(
-        {
-            "method": head.method,
-            "path": _without_credentials(head.path),
-            "params": {name: _without_credentials(value) for name, value in params.items()},
-            "query": _query(head.query) if head.query else {},
-            "headers": headers,
-            "content_type": headers.get("content-type"),
-        }
-    )
+    document: dict[str, object] = {
+        "method": head.method,
+        "path": _without_credentials(head.path),
+        "params": {name: _without_credentials(value) for name, value in params.items()},
+        "query": _query(head.query) if head.query else {},
+        "headers": headers,
+        "content_type": headers.get("content-type"),
+    }
+    if caller is not None:
+        document["caller"] = caller
+    return _encode(document)
 
 
-def fingerprint(head: RequestHead, body: bytes | None) -> bytes:
-    """What an Idempotency-Key names: SHA-256 of method, path, query and body, each preceded by its length."""
+def fingerprint(head: RequestHead, body: bytes | None, caller: str | None = None) -> bytes:
+    """What an Idempotency-Key names: SHA-256 of method, path, query, body and caller, each preceded by its length."""
     digest = hashlib.sha256()
-    for part in (head.method.encode(), head.path.encode("utf-8", "surrogateescape"), head.query.encode(), body or b""):
+    path = head.path.encode("utf-8", "surrogateescape")
+    for part in (head.method.encode(), path, head.query.encode(), body or b"", (caller or "").encode()):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from picloud.access.route_auth import RouteAuth
 from picloud.manifest import route_table
 
 
@@ -13,6 +14,7 @@ class Route:
     """One route of an app, as it stands in the database.
 
     Attributes:
+        auth: what it asks of its callers.
         timeout_ms: of the route's script: how long a sync caller may wait.
         principal_id: whom the script runs as.
     """
@@ -22,6 +24,7 @@ class Route:
     path: str
     script_id: int
     is_sync: bool
+    auth: RouteAuth
     principal_id: int
     timeout_ms: int
 

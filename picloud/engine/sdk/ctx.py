@@ -108,7 +108,11 @@ CTX = Shape(
         Member("root_execution_id", "String", "of the execution all this began with"),
         Member("trigger_depth", "int", "how many hops from there"),
         Member("attempt", "int", "1 in the first run, 2 in the first retry, …"),
-        Member("principal", "String", "whom the script acts as"),
+        Member(
+            "principal",
+            "String | ()",
+            "in a route: who calls, when a valid API key was presented; else who registered the trigger",
+        ),
         Member("trigger", "String | ()", "what fired it, where that has a name"),
         Member(
             "traceparent",

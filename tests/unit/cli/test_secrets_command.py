@@ -79,7 +79,7 @@ def test_the_value_comes_from_the_input_without_the_line_end_that_echo_adds(
     assert result.stderr == 'set KEY of shop (version 3)\nscripts read it with secrets::get("KEY")\n'
 
 
-def test_a_value_too_short_to_be_struck_out_is_said_to_be(picloud: CommandLine, shop: FakeServer) -> None:  # noqa: ARG001
+def test_a_value_too_short_to_be_struck_out_is_said_to_be(picloud: CommandLine, shop: FakeServer) -> None:
     assert "too short to be struck out" in picloud("secrets", "set", "shop", "KEY", stdin="abc\n").stderr
     assert "too short" not in picloud("secrets", "set", "shop", "KEY", stdin="abcd\n").stderr
 

@@ -40,7 +40,15 @@ def _found(files: dict[str, str] = _FILES, manifest: dict[str, Any] | None = Non
         },
         {
             key: Route(
-                1, "shop", entry.method, entry.path, entry.script, entry.dispatch_mode, "admin", dt.datetime.now(dt.UTC)
+                1,
+                "shop",
+                entry.method,
+                entry.path,
+                entry.script,
+                entry.dispatch_mode,
+                "none",
+                "app:shop",
+                dt.datetime.now(dt.UTC),
             )
             for key, entry in wanted.routes.items()
         },

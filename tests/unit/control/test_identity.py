@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picloud.control.identity import authenticate, is_well_formed, new_key
+from picloud.control.identity import authenticate_key, is_well_formed, new_key
 from picloud.errors import AuthenticationError
 
 
@@ -42,5 +42,5 @@ def test_any_text_can_be_asked_about(text: str) -> None:
 def test_a_malformed_key_is_refused_without_a_query() -> None:
     nobody: Any = None  # a connection that cannot be used
     with pytest.raises(AuthenticationError) as refused:
-        asyncio.run(authenticate(nobody, "pic_" + "0" * 36))
+        asyncio.run(authenticate_key(nobody, "pic_" + "0" * 36))
     assert refused.value.code == "invalid_key"

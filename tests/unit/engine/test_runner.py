@@ -54,7 +54,14 @@ def value(result: RunResult) -> Any:
 def test_ctx_says_who_runs_what_and_why(runner: ScriptRunner) -> None:
     source = "[ctx.app, ctx.script, ctx.version, ctx.execution_id, ctx.root_execution_id]"
     assert value(run(runner, source)) == ["shop", "main", 3, str(EXECUTION), str(ROOT)]
-    assert value(run(runner, "[ctx.trigger_depth, ctx.attempt, ctx.principal, ctx.trigger]")) == [1, 2, "ada", "12"]
+    assert value(run(runner, "[ctx.trigger_depth, ctx.attempt, ctx.trigger]")) == [1, 2, "12"]
+
+
+def test_a_trigger_runs_as_who_registered_it_and_a_route_is_told_who_calls(runner: ScriptRunner) -> None:
+    assert value(run(runner, "[ctx.principal]", source="cron", event=b"{}")) == ["ada"]
+    assert value(run(runner, "[ctx.principal]")) == [None]
+    event = b'{"method": "GET", "path": "/", "params": {}, "query": {}, "headers": {}, "caller": "anna"}'
+    assert value(run(runner, "[ctx.principal, ctx.request.caller]", event=event)) == ["anna", None]
 
 
 def test_ctx_is_visible_inside_functions_and_closures(runner: ScriptRunner) -> None:

@@ -51,7 +51,12 @@ def test_labels_without_end_are_counted_together() -> None:
 def test_who_waits_is_woken_by_news_only() -> None:
     tally = Tally()
     woken = threading.Event()
-    waiter = threading.Thread(target=lambda: (tally.wait(), woken.set()))
+
+    def wait() -> None:
+        tally.wait()
+        woken.set()
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     tally.add(THINGS, "red", is_news=False)
     assert not tally._changed.is_set()

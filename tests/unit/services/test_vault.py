@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from picloud.errors import ConfigurationError, InvalidInputError
 from picloud.ids import new_id
+from picloud.manifest.names import MAX_SECRET_NAME_CHARACTERS, wrong_secret_name
 from picloud.services.vault import (
-    MAX_NAME_CHARACTERS,
     MAX_VALUE_BYTES,
     BrokenSealError,
     DataKey,
@@ -23,7 +23,6 @@ from picloud.services.vault import (
     WrongMasterKeyError,
     checked_value,
     master_key_id,
-    wrong_secret_name,
 )
 
 MASTER = bytes(range(32))
@@ -232,14 +231,16 @@ _SEALED_THEN = (
 # Names and values
 
 
-@pytest.mark.parametrize("name", ["a", "_", "STRIPE_KEY", "smtp.password", "a-b_c.D9", "x" * MAX_NAME_CHARACTERS])
+@pytest.mark.parametrize(
+    "name", ["a", "_", "STRIPE_KEY", "smtp.password", "a-b_c.D9", "x" * MAX_SECRET_NAME_CHARACTERS]
+)
 def test_a_name(name: str) -> None:
     assert wrong_secret_name(name) is None
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "9a", "-a", ".a", "a b", "a/b", "a\n", "a\0", "ä", "a]b", "x" * (MAX_NAME_CHARACTERS + 1)],
+    ["", "9a", "-a", ".a", "a b", "a/b", "a\n", "a\0", "ä", "a]b", "x" * (MAX_SECRET_NAME_CHARACTERS + 1)],
 )
 def test_what_is_no_name(name: str) -> None:
     assert wrong_secret_name(name)

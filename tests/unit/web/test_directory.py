@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from picloud.access.route_auth import OPEN
 from picloud.control.routing import AppRow, HostRows, RouteRow
 from picloud_web.directory import MISS_SECONDS, Directory
 
@@ -25,7 +26,7 @@ class World:
         self.asked: list[str] = []
 
     def add(self, name: str, *paths: str, revision: int = 1, is_paused: bool = False) -> None:
-        routes = tuple(RouteRow(n, "GET", path, 1, True, 1, 1_000) for n, path in enumerate(paths))
+        routes = tuple(RouteRow(n, "GET", path, 1, True, OPEN, 1, 1_000) for n, path in enumerate(paths))
         self.apps[name] = AppRow(1, revision, is_paused, routes)
 
     async def app(self, name: str) -> AppRow | None:

@@ -8,18 +8,23 @@ from picloud.control.apps import find_app
 from picloud.control.pages import Page
 from picloud.control.routes import Route
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Input, Name, Paging
+from picloud_web.api.inputs import Input, Name, Paging, Text
 
 api = Endpoints("routes")
 
 
 class NewRoute(Input, frozen=True):
-    """A route to be added; `script` is the script's name."""
+    """A route to be added; `script` is the script's name.
+
+    Attributes:
+        auth: what it asks of its callers, as in a manifest: `none`, `api_key`, `{"kind": "github", "secret": "NAME"}`.
+    """
 
     method: Name
     path: Name
     script: Name
     dispatch_mode: Literal["sync", "async"] = "sync"
+    auth: Text | dict[Name, Text] = "none"
 
 
 @api.get("/apps/{app}/routes", needs=Capability.APP_READ)
@@ -36,11 +41,11 @@ async def create_route(call: Call, body: NewRoute) -> Route:
         made = await routes.create_route(
             connection,
             call.app,
-            call.principal,
             method=body.method,
             path=body.path,
             script=body.script,
             mode=body.dispatch_mode,
+            auth=body.auth,
         )
         call.entry.object, call.entry.after = f"{made.method} {made.path}", made
         return made
