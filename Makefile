@@ -64,7 +64,7 @@ $(STAMPS)/picloud: $(STAMPS)/rhai pyproject.toml constraints.txt
 
 $(STAMPS)/dev: $(STAMPS)/picloud
 	@echo '==> installing what the tests and linters need'
-	@$(PIP) install --progress-bar on --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@$(PIP) install --progress-bar on --constraint constraints.txt --no-build-isolation --editable '.[dev,otel]'
 	@touch $@
 
 wheels: $(STAMPS)/rhai ## the two wheels a production server installs, in dist/

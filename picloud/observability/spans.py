@@ -1,7 +1,7 @@
 """Sends spans of requests, runs and calls to an OpenTelemetry collector (OTLP over HTTP).
 
 On when ``OTEL_EXPORTER_OTLP_ENDPOINT`` names a collector and ``picloud[otel]`` is installed; off, nothing
-of OpenTelemetry is imported. The SDK reads its other ``OTEL_*`` variables itself, the sampler's too.
+of OpenTelemetry is imported here. The SDK reads its other ``OTEL_*`` variables itself, the sampler's too.
 Ids are not made by the SDK: they follow from those of executions (``traceparent``), so that a process can
 name the span of another one that it has never spoken to.
 """

@@ -16,7 +16,7 @@ from picloud.control.figures import Figures
 from picloud.observability.metrics import COUNTED
 from picloud.observability.tally import MOST_SERIES, OTHER, SUM, Metric
 
-#: Text, a number for each set of labels.
+#: A number for each set of labels' values.
 _Samples = dict[tuple[str, ...], float]
 
 
@@ -68,12 +68,12 @@ def _families(snapshot: Snapshot) -> Iterator[Any]:
     yield _gauge("picloud_info", "The release of the web process that answers.", ("version",), {(__version__,): 1})
     yield _gauge("picloud_database_up", "1 while PostgreSQL answers.", (), {(): int(snapshot.figures is not None)})
     yield _gauge("picloud_redis_up", "1 while Redis answers.", (), {(): int(snapshot.redis is not None)})
-    waiting = {(): float(snapshot.sync_in_flight)}
+    waiting: _Samples = {(): snapshot.sync_in_flight}
     yield _gauge("picloud_web_sync_in_flight", "Requests that wait for an answer, in the process asked.", (), waiting)
     if snapshot.figures is not None:
         yield from _known(snapshot.figures)
     if snapshot.redis is not None:
-        messages = {(name,): float(count) for name, count in snapshot.redis.messages.items()}
+        messages: _Samples = {(name,): count for name, count in snapshot.redis.messages.items()}
         yield _gauge("picloud_broker_messages", "Messages no worker has fetched yet.", ("list",), messages)
         yield from counted(snapshot.redis.counts)
 
