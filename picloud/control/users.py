@@ -20,7 +20,7 @@ import psycopg
 
 from picloud.access import AppRole, Caller, InstanceRole, Principal
 from picloud.control.pages import Page, page_of
-from picloud.control.records import Connection, fetch_all, fetch_row
+from picloud.control.records import Connection, fetch_row, fetch_rows
 from picloud.control.sessions import end_sessions
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
 from picloud.queries import Queries
@@ -255,7 +255,8 @@ async def hold_people(connection: Connection) -> None:
 
 
 async def _people(connection: Connection, name: str | None, after: str | None, limit: int) -> list[User]:
-    return await fetch_all(connection, _SQL.people, {"name": name, "after": after, "limit": limit}, User)
+    rows = await fetch_rows(connection, _SQL.people, {"name": name, "after": after, "limit": limit})
+    return [msgspec.convert(row._asdict(), User) for row in rows]
 
 
 async def _managed(connection: Connection, caller: Caller, name: str) -> User:

@@ -13,6 +13,7 @@ from picloud_web.composition import Dependencies
 from picloud_web.health import Health, LandingPage, Readiness
 from picloud_web.metrics import Metrics, PlatformFigures
 from picloud_web.origins import OriginMiddleware
+from picloud_web.pages import login_page, setup_page
 from picloud_web.seen import RequestMiddleware
 
 
@@ -40,6 +41,8 @@ def create_app(dependencies: Dependencies) -> problems.App:
     problems.install(app)
     metrics = Metrics(PlatformFigures(services), dependencies.reporter, services.redis, dependencies.dispatcher)
     app.add_route("/", LandingPage())
+    app.add_route("/login", login_page())
+    app.add_route("/setup", setup_page())
     app.add_route("/healthz", Health())
     app.add_route("/readyz", Readiness(services))
     app.add_route("/metrics", metrics)

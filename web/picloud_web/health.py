@@ -25,7 +25,7 @@ _PAGE = """<!doctype html>
 <h1>PiCloud</h1>
 <p>It runs. Deploy an app with <code>picloud deploy</code>; it answers under
 <code>/@app/…</code> and on its own host, <code>app.localhost</code>.</p>
-<p><a href="/api/v1/openapi.json">The control API</a></p>
+<p><a href="/login">Sign in</a> · <a href="/api/v1/openapi.json">The control API</a></p>
 </body>
 </html>
 """
