@@ -85,8 +85,15 @@ class Client:
         """What is at ``path``; filters that are None are left out."""
         return self._send("GET", path, params=_present(filters))
 
-    def post(self, path: str, body: object = None, *, answer_seconds: float | None = None) -> Any:
-        return self._send("POST", path, body=body, answer_seconds=answer_seconds)
+    def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        answer_seconds: float | None = None,
+    ) -> Any:
+        return self._send("POST", path, body=body, headers=headers, answer_seconds=answer_seconds)
 
     def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None, **query: object) -> Any:
         return self._send("PUT", path, body=body, headers=headers, params=_present(query))

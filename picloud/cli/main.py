@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Manage": {
         "apps": ("apps:apps", "List, make and remove apps."),
+        "releases": ("releases:releases", "See what was deployed; roll a whole app back."),
         "scripts": ("scripts:scripts", "See scripts and their versions; roll back."),
         "routes": ("routes:routes", "See which script answers where."),
         "triggers": ("triggers:triggers", "See and change what makes scripts run."),

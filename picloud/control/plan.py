@@ -5,18 +5,19 @@ Pure: nothing is read or written here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import msgspec
 
+from picloud.control.drafts import CurrentScript, Draft
 from picloud.control.queues import StoredQueue
 from picloud.control.routes import Route, RouteKey
-from picloud.control.scripts import CurrentScript, Draft
 from picloud.control.trigger_rows import CurrentTrigger
+from picloud.engine import ScriptLimits
 from picloud.engine.limits import LIMIT_NAMES
-from picloud.manifest import RouteEntry
+from picloud.manifest import Manifest, RouteEntry
 from picloud.retries import RetryPolicy
 from picloud.settings import SandboxCeilings, Settings
 from picloud.triggers import QueueTrigger, Trigger
@@ -25,12 +26,18 @@ Action = Literal["create", "update", "delete"]
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a plan; ``note`` says what its action does not."""
+    """One line of a plan.
+
+    Attributes:
+        note: what the action does not say: what changes into what, what becomes of rows that wait.
+        diff: of a changed script's source, in the unified format; only where it was asked for.
+    """
 
     action: Action
     kind: Literal["app", "script", "route", "queue", "trigger"]
     name: str
     note: str | None = None
+    diff: str | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -43,15 +50,24 @@ class Kept(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the manifest and the files ask for."""
+    """What the manifest and the files ask for.
 
-    app: str
+    Attributes:
+        manifest: names every script, in the one order that manifests of the same content have.
+    """
+
+    manifest: Manifest
     drafts: Mapping[str, Draft]
     routes: Mapping[RouteKey, RouteEntry]
     triggers: Mapping[str, Trigger] = field(default_factory=dict[str, Trigger])
     queues: frozenset[str] = frozenset()
     #: Rows of what is removed end as cancelled, and queues that are no longer named go with their messages.
     cancels_waiting: bool = False
+
+    @property
+    def app(self) -> str:
+        """The app's name."""
+        return self.manifest.app
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +113,36 @@ def _script_changes(wanted: Wanted, found: Found, ceilings: SandboxCeilings) -> 
             count, version = found.waiting.get(current.id, 0), f", at version {current.version}"
             changes.append(Change("delete", "script", name, _note_on_waiting(wanted, count, version)))
         elif current is None:
-            changes.append(Change("create", "script", name, _note_on_limits(draft, ceilings)))
+            notes = [_note_on_version(draft, None), _note_on_cuts(draft, ceilings)]
+            changes.append(Change("create", "script", name, _joined(notes)))
         elif not current.equals(draft):
-            changes.append(Change("update", "script", name, _note_on_limits(draft, ceilings)))
+            changes.append(Change("update", "script", name, _note_on_script(wanted, found, draft, current, ceilings)))
     return changes
+
+
+def _note_on_script(
+    wanted: Wanted, found: Found, draft: Draft, current: CurrentScript, ceilings: SandboxCeilings
+) -> str | None:
+    limits = _differences(_limits(current.limits), _limits(draft.limits))
+    leaving = draft.stored is not None and draft.stored.script_id != current.id
+    waiting = _note_on_waiting(wanted, found.waiting.get(current.id, 0), f", at version {current.version}")
+    return _joined(
+        [_note_on_version(draft, current), limits, _note_on_cuts(draft, ceilings), waiting if leaving else None]
+    )
+
+
+def _note_on_version(draft: Draft, current: CurrentScript | None) -> str | None:
+    """Which version is gone back to."""
+    if draft.stored is None:
+        return None
+    if current is None:
+        return f"again, at version {draft.stored.version}"
+    is_other = draft.stored.script_id != current.id
+    return f"version {current.version} → {draft.stored.version}{' of the one that was removed' if is_other else ''}"
+
+
+def _joined(notes: Iterable[str | None]) -> str | None:
+    return "; ".join(note for note in notes if note) or None
 
 
 def _note_on_waiting(wanted: Wanted, count: int, how: str = "") -> str | None:
@@ -113,16 +155,20 @@ def _note_on_waiting(wanted: Wanted, count: int, how: str = "") -> str | None:
     return f"{rows} will still run{how}"
 
 
-def _note_on_limits(draft: Draft, ceilings: SandboxCeilings) -> str | None:
+def _note_on_cuts(draft: Draft, ceilings: SandboxCeilings) -> str | None:
     """Which limits are above what this installation allows: they are cut when a run begins."""
     ceiling_of = {name: getattr(ceilings, name, ceilings.max_timeout_seconds) for name in LIMIT_NAMES}
-    asked = {name: getattr(draft.limits, name) for name in LIMIT_NAMES}
+    asked = _limits(draft.limits)
     cut = [
         f"{name} {value:g} is cut to this server's {ceiling_of[name]:g}"
         for name, value in asked.items()
         if value is not None and value > ceiling_of[name]
     ]
     return "; ".join(cut) or None
+
+
+def _limits(limits: ScriptLimits) -> dict[str, Any]:
+    return {name: getattr(limits, name) for name in LIMIT_NAMES}
 
 
 # Routes
@@ -262,6 +308,8 @@ def _spelled(value: Any) -> str:
             return "none"
         case bool():
             return str(value).lower()
+        case float():
+            return f"{value:g}"
         case [*several]:
             return "+".join(str(each) for each in cast("list[object]", several))
         case _:

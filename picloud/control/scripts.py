@@ -1,36 +1,41 @@
 """Scripts and their immutable versions.
 
 A script is a name and a pointer to its current version. Changing one writes a new version
-and moves the pointer; a rollback only moves the pointer. Runs that have begun keep the
-version they began with.
+and moves the pointer; a rollback, of one script or of a whole release, only moves pointers.
+Runs that have begun keep the version they began with.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from picloud.access import Principal
 from picloud.control.apps import AppRow, find_app, lock_app, raise_revision
+from picloud.control.drafts import (
+    Draft,
+    StoredVersion,
+    check_drafts,
+    delete_scripts,
+    limits_of,
+    point_to,
+    read_current,
+    timeout_ms,
+    write_drafts,
+)
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_row, fetch_rows, stored_json
 from picloud.control.trigger_rows import cancel_waiting, lock_app_and_rows
-from picloud.engine import ScriptLimits, check_script, parse_limits
-from picloud.engine.limits import LIMIT_NAMES, timeout_seconds
-from picloud.errors import ConflictError, InvalidInputError, NotFoundError, ScriptError
+from picloud.engine import parse_limits
+from picloud.errors import ConflictError, NotFoundError
 from picloud.manifest import SCRIPT_SUFFIX, ScriptEntry, parse_manifest
 from picloud.queries import Queries
 from picloud.settings import SandboxCeilings
 
 _SQL = Queries("control")
-
-#: What follows a script's name in the control API; a script in a folder cannot be called so.
-_WORDS_OF_THE_API = frozenset({"versions", "rollback", "invoke"})
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -82,70 +87,12 @@ class Version(msgspec.Struct, frozen=True):
     source: str | None = None
 
 
-class Draft(msgspec.Struct, frozen=True):
-    """A script as somebody wants it to be; ``file`` is how messages name it."""
-
-    name: str
-    file: str
-    source: str
-    limits: ScriptLimits
-
-    @property
-    def sha256(self) -> bytes:
-        return hashlib.sha256(self.source.encode()).digest()
-
-
 class Wish(msgspec.Struct, frozen=True):
     """What somebody asks for by name; without limits it keeps those it has."""
 
     name: str
     source: str
     limits: Mapping[str, Any] | None
-
-
-class CurrentScript(msgspec.Struct, frozen=True):
-    """What is compared with a draft."""
-
-    id: int
-    name: str
-    version: int
-    sha256: bytes
-    limits: ScriptLimits
-
-    def equals(self, draft: Draft) -> bool:
-        return self.sha256 == draft.sha256 and self.limits == draft.limits
-
-
-async def check_drafts(drafts: Sequence[Draft]) -> None:
-    """Compile every draft, off the event loop.
-
-    Raises:
-        ScriptError: names every draft that does not compile, one a line, as ``file:line:column: message``.
-        InvalidInputError: a name or source that cannot be stored.
-    """
-    for draft in drafts:
-        folder, _, last = draft.name.rpartition("/")
-        if folder and last in _WORDS_OF_THE_API:
-            raise InvalidInputError(f"{draft.file}: in a folder the name {last!r} is taken by the control API")
-        if "\0" in draft.source:
-            raise InvalidInputError(f"{draft.file}: the source holds a NUL character")
-    problems = [problem for problem in await asyncio.to_thread(_compile, drafts) if problem is not None]
-    if problems:
-        first = problems[0][1]
-        lines = (f"{file}:{error.line}:{error.column}: {error.message}" for file, error in problems)
-        raise ScriptError("\n".join(lines), name=first.name, line=first.line, column=first.column)
-
-
-def _compile(drafts: Sequence[Draft]) -> list[tuple[str, ScriptError] | None]:
-    return [_problem(draft) for draft in drafts]
-
-
-def _problem(draft: Draft) -> tuple[str, ScriptError] | None:
-    try:
-        check_script(draft.name, draft.source)
-    except ScriptError as error:
-        return draft.file, error
-    return None
 
 
 # Reading
@@ -177,15 +124,6 @@ async def _waiting(connection: Connection, script_id: int) -> int:
     return 0 if row is None else int(row.rows)
 
 
-async def read_current(connection: Connection, app: AppRow) -> dict[str, CurrentScript]:
-    """Every living script of an app by its name."""
-    rows = await _read_scripts(connection, app, limit=None)
-    return {
-        row.name: CurrentScript(row.id, row.name, row.version, bytes(row.sha256), parse_limits(row.limits))
-        for row in rows
-    }
-
-
 async def list_versions(
     connection: Connection, app: AppRow, name: str, *, limit: int, after: str | None
 ) -> Page[Version]:
@@ -205,45 +143,6 @@ async def read_version(connection: Connection, app: AppRow, name: str, version: 
 
 
 # Changing; the caller has locked the app
-
-
-async def write_draft(
-    connection: Connection,
-    app: AppRow,
-    principal: Principal,
-    draft: Draft,
-    *,
-    current: CurrentScript | None,
-    ceilings: SandboxCeilings,
-) -> int:
-    """Make the draft what runs from now on, as a new version.
-
-    Returns:
-        The version's number.
-    """
-    timeout_ms = round(timeout_seconds(draft.limits, ceilings) * 1_000)
-    if current is None:
-        row = await fetch_row(
-            connection, _SQL.insert_script, {"app_id": app.id, "name": draft.name, "timeout_ms": timeout_ms}
-        )
-        assert row is not None
-        script_id = row.id
-    else:
-        script_id = current.id
-    version = await fetch_row(
-        connection,
-        _SQL.insert_version,
-        {
-            "script_id": script_id,
-            "source": draft.source,
-            "sha256": draft.sha256,
-            "limits": draft.limits.to_json(),
-            "principal_id": principal.id,
-        },
-    )
-    assert version is not None
-    await _point_to(connection, script_id, version.version, timeout_ms)
-    return int(version.version)
 
 
 async def put_script(
@@ -267,7 +166,8 @@ async def put_script(
     if current is not None and wish.limits is None:
         draft = msgspec.structs.replace(draft, limits=current.limits)
     if current is None or not current.equals(draft):
-        await write_draft(connection, app, principal, draft, current=current, ceilings=ceilings)
+        found = {} if current is None else {draft.name: current}
+        await write_drafts(connection, app, principal, [draft], current=found, ceilings=ceilings)
         await raise_revision(connection, app)
     return await read_script(connection, app, draft.name), current is None
 
@@ -294,7 +194,7 @@ async def rollback(
     target = await read_version(connection, app, name, version)
     if not target.is_current:
         limits = parse_limits(msgspec.json.encode(target.limits).decode())
-        await _point_to(connection, script.id, version, round(timeout_seconds(limits, ceilings) * 1_000))
+        await point_to(connection, {StoredVersion(script.id, version): timeout_ms(limits, ceilings)})
         await raise_revision(connection, app)
     return await read_script(connection, app, name)
 
@@ -318,31 +218,15 @@ async def remove_script(
     cancelled = 0
     if cancels_waiting and count:
         cancelled = await cancel_waiting(connection, app, by=principal.name, script_ids=[script.id])
-    await delete_script(connection, script.id)
+    await delete_scripts(connection, [script.id])
     await raise_revision(connection, app)
     return RemovedScript(name, max(0, count - cancelled), cancelled)
-
-
-async def delete_script(connection: Connection, script_id: int) -> None:
-    """Take a script away; its versions stay, for history and for rows that wait."""
-    await connection.execute(_SQL.delete_script, {"script_id": script_id})
 
 
 def checked_entry(name: str, limits: Mapping[str, Any]) -> ScriptEntry:
     """A script's name and limits, by the rules of a manifest. Raises: ManifestError."""
     script = {"file": f"scripts/{name}{SCRIPT_SUFFIX}", **limits}
     return parse_manifest({"app": {"name": "app"}, "script": [script]}, "request").scripts[0]
-
-
-def limits_of(entry: ScriptEntry) -> ScriptLimits:
-    """What a manifest's entry asks for."""
-    return ScriptLimits(**{name: getattr(entry, name) for name in LIMIT_NAMES})
-
-
-async def _point_to(connection: Connection, script_id: int, version: int, timeout_ms: int) -> None:
-    await connection.execute(
-        _SQL.set_current_version, {"script_id": script_id, "version": version, "timeout_ms": timeout_ms}
-    )
 
 
 async def _read_scripts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 import msgspec
 
@@ -48,6 +49,14 @@ async def read_secret(connection: Connection, app: AppRow, name: str) -> Secret:
     if not rows:
         raise _no_secret(app.name, name)
     return rows[0]
+
+
+async def missing_secrets(connection: Connection, app: AppRow | None, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that the app has no secret of; all of them while there is no app."""
+    if app is None or not names:
+        return list(names)
+    rows = await fetch_rows(connection, _SQL.missing_secrets, {"app_id": app.id, "names": list(names)})
+    return [row.name for row in rows]
 
 
 async def set_secret(

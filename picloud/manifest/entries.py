@@ -106,6 +106,8 @@ class Manifest:
     triggers: tuple[TriggerEntry, ...] = ()
     #: Those with an entry of their own; ``queue_names`` has those of triggers too.
     queues: tuple[QueueEntry, ...] = ()
+    #: Names of secrets without which the app does not work.
+    secrets: tuple[str, ...] = ()
 
     @property
     def queue_names(self) -> tuple[str, ...]:
@@ -116,12 +118,14 @@ class Manifest:
 
     def to_data(self) -> dict[str, Any]:
         """The manifest as JSON values; ``parse_manifest`` makes the same manifest of them."""
+        secrets = {"secrets": {"required": list(self.secrets)}} if self.secrets else {}
         return {
             "app": {"name": self.app},
             "script": [{"name": each.name, "file": each.file, **each.limits()} for each in self.scripts],
             "route": [each.to_data() for each in self.routes],
             "trigger": [each.to_data() for each in self.triggers],
             "queue": [{"name": each.name} for each in self.queues],
+            **secrets,
         }
 
     def scripts_of(self, files: Iterable[str], file: str = "picloud.toml") -> tuple[ScriptEntry, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from picloud.errors import ManifestError
 from picloud.manifest.entries import DISPATCH_MODES, DispatchMode, Manifest, RouteEntry, ScriptEntry
-from picloud.manifest.names import METHODS, path_shape, wrong_app_name, wrong_path
+from picloud.manifest.names import METHODS, path_shape, wrong_app_name, wrong_path, wrong_secret_name
 from picloud.manifest.positions import Place, Positions, find_positions
 from picloud.manifest.route_auth import read_auth
 from picloud.manifest.scripts import files_named, read_scripts, script_of
@@ -119,8 +119,9 @@ def _read(data: Mapping[str, Any], problems: Problems) -> Manifest:
     routes = _routes(top, scripts)
     triggers = read_triggers(top, scripts)
     queues = read_queues(top)
+    secrets = _secrets(top)
     top.refuse_the_rest()
-    return Manifest(app, tuple(scripts.values()), tuple(routes), tuple(triggers), tuple(queues))
+    return Manifest(app, tuple(scripts.values()), tuple(routes), tuple(triggers), tuple(queues), secrets)
 
 
 def _app(top: Table) -> str:
@@ -130,6 +131,16 @@ def _app(top: Table) -> str:
     name = table.checked_text("name", wrong_app_name)
     table.refuse_the_rest()
     return name or ""
+
+
+def _secrets(top: Table) -> tuple[str, ...]:
+    """The secrets the app requires, each once."""
+    table = top.table("secrets", required=False)
+    if table is None:
+        return ()
+    names = table.checked_texts("required", wrong_secret_name)
+    table.refuse_the_rest()
+    return tuple(dict.fromkeys(names))
 
 
 def _routes(top: Table, scripts: dict[str, ScriptEntry]) -> list[RouteEntry]:

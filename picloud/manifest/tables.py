@@ -171,6 +171,19 @@ class Table:
             self._problems.add(place, f"{item!r} is not one of {', '.join(choices)}{did_you_mean(item, choices)}")
         return next((choice for choice in choices if choice == item), None)
 
+    def checked_texts(self, key: str, wrong: Callable[[str], str | None]) -> tuple[str, ...]:
+        """An array of strings that must be there and that ``wrong`` has nothing to say about."""
+        value = self._take(key)
+        if not is_list(value):
+            expected = "expected an array of strings"
+            self.problem(key, f"missing: {expected}" if value is None else f"{expected}, not {_describe(value)}")
+            return ()
+        for number, item in enumerate(value, start=1):
+            message = wrong(item) if isinstance(item, str) else f"expected a string, not {_describe(item)}"
+            if message is not None:
+                self._problems.add((*self._place, key, number), message)
+        return tuple(item for item in value if isinstance(item, str))
+
     def has(self, key: str) -> bool:
         """Whether the key says something: for one that has no default of its type."""
         return self._take(key) is not None

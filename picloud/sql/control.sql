@@ -99,23 +99,52 @@ where s.app_id = %(app_id)s and s.deleted_at is null
 order by s.name
 limit %(limit)s
 
--- name: insert_script
-insert into scripts (app_id, name, current_version, timeout_ms) values (%(app_id)s, %(name)s, 1, %(timeout_ms)s)
-returning id
-
--- name: insert_version
--- The number goes on from the highest there ever was, also after a rollback: a version never changes its meaning.
+-- name: insert_versions
+-- Every draft as a new version that is current from now on, in one statement however many there are; a draft without an id
+-- is a new script. The number goes on from the highest there ever was, also after a rollback: a version never changes its
+-- meaning.
+with wanted as materialized (
+    select * from unnest(%(ids)s::int[], %(names)s::text[], %(sources)s::text[], %(sha256s)s::bytea[], %(limits)s::text[],
+                         %(timeouts_ms)s::int[]) as w (id, name, source, sha256, limits, timeout_ms)
+), made as (
+    insert into scripts (app_id, name, current_version, timeout_ms)
+    select %(app_id)s, name, 1, timeout_ms from wanted where id is null
+    returning id, name
+), numbered as materialized (
+    select coalesce(w.id, m.id) as script_id, w.id is null as is_new, w.source, w.sha256, w.limits, w.timeout_ms,
+           (select coalesce(max(v.version), 0) + 1 from script_versions v where v.script_id = w.id) as version
+    from wanted w left join made m on m.name = w.name and w.id is null
+), moved as (
+    update scripts s set current_version = n.version, timeout_ms = n.timeout_ms
+    from numbered n where s.id = n.script_id and not n.is_new
+)
 insert into script_versions (script_id, version, source, sha256, limits, created_by)
-select %(script_id)s, coalesce(max(version), 0) + 1, %(source)s, %(sha256)s, %(limits)s, %(principal_id)s
-from script_versions where script_id = %(script_id)s
-returning version
+select script_id, version, source, sha256, limits, %(principal_id)s from numbered
 
--- name: set_current_version
-update scripts set current_version = %(version)s, timeout_ms = %(timeout_ms)s where id = %(script_id)s
+-- name: delete_scripts
+-- Kept while history names them, for rows that still wait for them, and for a release that is gone back to.
+update scripts set deleted_at = now() where id = any(%(script_ids)s)
 
--- name: delete_script
--- Kept while history names it, and for rows that still wait for it.
-update scripts set deleted_at = now() where id = %(script_id)s
+-- name: point_to_versions
+-- A rollback: scripts run versions they had before; one that was removed since is there again.
+update scripts s set current_version = w.version, timeout_ms = w.timeout_ms, deleted_at = null
+from unnest(%(ids)s::int[], %(versions)s::int[], %(timeouts_ms)s::int[]) as w (id, version, timeout_ms)
+where s.id = w.id
+
+-- name: hand_over_routes
+-- What ran a script runs another one of its name.
+update routes r set script_id = p.new_id
+from unnest(%(old_ids)s::int[], %(new_ids)s::int[]) as p (old_id, new_id) where r.script_id = p.old_id
+
+-- name: hand_over_triggers
+update triggers t set script_id = p.new_id
+from unnest(%(old_ids)s::int[], %(new_ids)s::int[]) as p (old_id, new_id) where t.script_id = p.old_id
+
+-- name: current_sources
+-- What a deploy shows the difference to.
+select s.name, v.source
+from scripts s join script_versions v on v.script_id = s.id and v.version = s.current_version
+where s.id = any(%(script_ids)s)
 
 -- name: versions
 -- scripts versions and, with version, one of them; `after` is the version the last page ended with.

@@ -18,6 +18,12 @@ where s.app_id = %(app_id)s
 order by s.name
 limit %(limit)s
 
+-- name: missing_secrets
+-- Which of the names a manifest requires are not set, in its order.
+select w.name from unnest(%(names)s::text[]) with ordinality as w (name, place)
+where not exists (select from secrets s where s.app_id = %(app_id)s and s.name = w.name)
+order by w.place
+
 -- name: sealing_key
 -- The data key that seals what an app sets now.
 select id, wrapped, master_key_id from data_keys where app_id = %(app_id)s

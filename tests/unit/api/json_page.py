@@ -19,6 +19,8 @@ COMMANDS = {
     "apps ls": "/apps",
     "apps show": "/apps/{app}",
     "apps network": "/apps/{app}/http-allowed",
+    "releases ls": "/apps/{app}/releases",
+    "releases show": "/apps/{app}/releases/{id}",
     "scripts ls": "/apps/{app}/scripts",
     "scripts show": "/apps/{app}/scripts/{name}",
     "scripts versions": "/apps/{app}/scripts/{name}/versions",

@@ -40,6 +40,7 @@ PROMISED = [
     "dead-letters",
     "workers",
     "apps",
+    "releases",
     "scripts",
     "routes",
     "triggers",

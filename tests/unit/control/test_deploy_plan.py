@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from picloud.control.deploy import read_wanted
+from picloud.control.drafts import CurrentScript
 from picloud.control.plan import Change, Found, kept_queues, plan_changes
 from picloud.control.queues import StoredQueue
 from picloud.control.routes import Route
-from picloud.control.scripts import CurrentScript
 from picloud.control.trigger_rows import CurrentTrigger
+from picloud.control.wanted import read_wanted
 from picloud.engine import ScriptLimits
 from picloud.errors import InvalidInputError, ManifestError
 from picloud.settings import Settings

@@ -4,8 +4,8 @@
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
 * ``openapi``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``keys``, ``kv``, ``emit``,
-  ``executions``, ``logs``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin, because
+* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``releases``, ``keys``, ``kv``,
+  ``emit``, ``executions``, ``logs``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin, because
   ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
@@ -43,6 +43,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         openapi,
         outbox,
         queues,
+        releases,
         routes,
         scripts,
         secrets,
@@ -59,6 +60,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         apps,
         members,
         deploy,
+        releases,
         scripts,
         routes,
         triggers,
