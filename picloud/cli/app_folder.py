@@ -7,13 +7,14 @@ and ``picloud.d.rhai`` stay where they are.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from picloud.errors import InvalidInputError, ScriptError
+from picloud.errors import InvalidInputError, ManifestError, ScriptError
 from picloud.manifest import (
     FILE_NAME,
     SCRIPT_SUFFIX,
@@ -110,12 +111,32 @@ def _at_its_key(root: Path, message: str) -> Problem:
     return text.problem(place, keyed[2])
 
 
+def contents_of(root: Path) -> dict[str, bytes | None]:
+    """Everything that is examined in ``root``, to see whether a save has changed any of it; None: unreadable."""
+    try:
+        named = {file for _, file in read_manifest(root / FILE_NAME).files_named}
+    except ManifestError:
+        named = set[str]()
+    found: dict[str, bytes | None] = {}
+    for path in (root / FILE_NAME, *_script_paths(root, named)):
+        try:
+            found[str(path)] = path.read_bytes()
+        except OSError:
+            found[str(path)] = None
+    return found
+
+
+def _script_paths(root: Path, named: set[str]) -> list[Path]:
+    # os.walk passes over a folder that goes away under it, as in the middle of a checkout.
+    below = (Path(folder, name) for folder, _, names in os.walk(root / _SCRIPTS) for name in names)
+    paths = {path for path in below if path.suffix == SCRIPT_SUFFIX and _is_ours(path.relative_to(root))}
+    return sorted(paths | {root / file for file in named if (root / file).is_file()})
+
+
 def _read_scripts(root: Path, named: set[str]) -> tuple[dict[str, str], list[Problem]]:
-    paths = {path for path in (root / _SCRIPTS).rglob(f"*{SCRIPT_SUFFIX}") if _is_ours(path.relative_to(root))}
-    paths |= {root / file for file in named if (root / file).is_file()}
     files: dict[str, str] = {}
     problems: list[Problem] = []
-    for path in sorted(paths):
+    for path in _script_paths(root, named):
         try:
             files[path.relative_to(root).as_posix()] = path.read_text("utf-8")
         except UnicodeDecodeError as error:

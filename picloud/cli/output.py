@@ -7,6 +7,7 @@ and fit its width: what may shrink is cut, what is optional is left out.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -152,3 +153,15 @@ def dim(text: str) -> str:
 def note(message: str) -> None:
     """Progress or a hint: for people, on standard error."""
     click.echo(printable(message), err=True)
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """One line that says what is wrong, one that says what to do."""
+    click.echo(f"{_marked('error:', 'red')} {printable(message)}", err=True)
+    if hint:
+        click.echo(f"{_marked('hint:', 'cyan')} {hint}", err=True)
+
+
+def _marked(word: str, color: str) -> str:
+    # click.echo removes the color again where standard error is no terminal.
+    return word if os.environ.get("NO_COLOR") else click.style(word, fg=color, bold=True)

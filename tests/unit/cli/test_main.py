@@ -182,7 +182,7 @@ def test_the_help_of_a_command_does_not_import_what_the_command_needs() -> None:
         "import sys\n"
         "from click.testing import CliRunner\n"
         "from picloud.cli.main import cli\n"
-        "for name in ('init', 'check', 'deploy', 'invoke', 'logs', 'executions', 'queues', 'top', 'kv', 'doctor'):\n"
+        "for name in 'init check deploy dev invoke logs executions queues top kv doctor'.split():\n"
         "    assert CliRunner().invoke(cli, [name, '--help']).exit_code == 0, name\n"
         "    print(name, *{'picloud.manifest', 'msgspec', 'rich', 'httpx2', 'psycopg', 'redis', 'rhai', 'asyncio',"
         " 'tomllib'} & set(sys.modules))"
