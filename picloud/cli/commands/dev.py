@@ -220,7 +220,7 @@ class _Session:
             with context.scope(cleanup=False):  # colors and surroundings are the command's in here too
                 self._read_on(tail)
 
-        threading.Thread(target=run, name="logs", daemon=True).start()
+        _follow_in_a_thread(run)
 
     def _stop_following(self) -> None:
         """Until the next deploy succeeds: an app that is gone and cannot be deployed is told once."""
@@ -265,6 +265,10 @@ class _Session:
             return Problem(failure.script or "(gone)", 0, 0, what)
         place = (failure.error.get("line") or 0, failure.error.get("column") or 0)
         return Problem(str(self._directory / file), *place, what)
+
+
+def _follow_in_a_thread(run: Callable[[], None]) -> None:
+    threading.Thread(target=run, name="logs", daemon=True).start()
 
 
 def _print_urls(folder: AppFolder, url: str) -> None:
