@@ -140,7 +140,8 @@ async def show_release(
     app = await find_app(connection, app_name)
     release = await read_release(connection, app, number)
     wanted = await wanted_of(connection, release, with_source=with_diff)
-    previous = (await _read(connection, app, after=number, limit=1, with_manifest=True) or [None])[0]
+    earlier = await _read(connection, app, after=number, limit=1, with_manifest=True)
+    previous = earlier[0] if earlier else None
     before = None if previous is None else await wanted_of(connection, previous, with_source=with_diff)
     changes = plan_changes(wanted, Found() if before is None else found_after(before, settings), settings)
     if with_diff and before is not None:

@@ -107,8 +107,7 @@ def print_changes(changes: Sequence[dict[str, Any]], kept: Sequence[dict[str, An
         sign, color = _SIGNS.get(change["action"], ("?", "white"))
         click.echo(f"{click.style(sign, fg=color)} {_line(change, width)}")
         for line in (change.get("diff") or "").splitlines():
-            color = _DIFF_COLORS.get(line[:1])
-            click.echo(f"    {click.style(printable(line), fg=color)}")
+            click.echo(f"    {click.style(printable(line), fg=_DIFF_COLORS.get(line[:1]))}")
     for row in kept:
         click.echo(f"= {_line(row, width)}")
 
