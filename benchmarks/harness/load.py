@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ from typing import Self
 from harness import free_port, until
 
 SECONDS = 4
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 def answers(url: str, body: str) -> bool:
@@ -28,10 +30,11 @@ def answers(url: str, body: str) -> bool:
     return False
 
 
-def _wrk(url: str, body: str, connections: int) -> str:
+def _wrk(url: str, body: str, connections: int, headers: Mapping[str, str] = _NO_HEADERS) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f'wrk.method = "POST"; wrk.body = {json.dumps(body)}\n')
-        script.write('wrk.headers["content-type"] = "application/json"\n')
+        for name, value in {"content-type": "application/json", **headers}.items():
+            script.write(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n")
         script.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", script.name, url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -40,8 +43,8 @@ def _wrk(url: str, body: str, connections: int) -> str:
     return output
 
 
-def requests_per_second(url: str, body: str, connections: int) -> float:
-    found = re.search(r"Requests/sec:\s+([\d.]+)", _wrk(url, body, connections))
+def requests_per_second(url: str, body: str, connections: int, headers: Mapping[str, str] = _NO_HEADERS) -> float:
+    found = re.search(r"Requests/sec:\s+([\d.]+)", _wrk(url, body, connections, headers))
     assert found
     return float(found[1])
 

@@ -37,12 +37,15 @@ class Platform:
     environment: dict[str, str]
     folder: Path
 
-    def picloud(self, *arguments: str, expect_code: int = 0, timeout_seconds: float = 60) -> str:
-        """The standard output of ``picloud ARGUMENT…``, which must end with ``expect_code``."""
+    def picloud(
+        self, *arguments: str, expect_code: int = 0, timeout_seconds: float = 60, given: str | None = None
+    ) -> str:
+        """The standard output of ``picloud ARGUMENT…``, which reads ``given`` and must end with ``expect_code``."""
         done = subprocess.run(
             [PICLOUD, *arguments],
             cwd=self.folder,
             env=self.environment,
+            input=given,
             capture_output=True,
             text=True,
             check=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Iterator
@@ -83,13 +85,26 @@ def test_an_order_that_never_succeeds_is_tried_three_times(platform: Platform, c
     assert (done["status"], done["attempts"]) == ("dead", 3)
 
 
-def test_the_webhook_answers_what_it_means_to(client: httpx2.Client) -> None:
-    pong = client.post("/@webhook/push", headers={"x-event": "ping"}, json={})
+def test_the_webhook_takes_what_is_signed_and_answers_what_it_means_to(
+    platform: Platform, client: httpx2.Client
+) -> None:
+    def send(event: str | None, content: Any, secret: str = "it's a secret") -> httpx2.Response:
+        body = json.dumps(content).encode()
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        headers = {"content-type": "application/json", "x-hub-signature-256": f"sha256={signature}"}
+        return client.post(
+            "/@webhook/push", content=body, headers=headers | ({"x-github-event": event} if event else {})
+        )
+
+    assert send("ping", {}).json()["code"] == "secret_missing"
+    platform.picloud("secrets", "set", "webhook", "GITHUB_SECRET", given="it's a secret")
+    pong = send("ping", {})
     assert (pong.status_code, pong.text) == (200, "pong")
-    push = client.post("/@webhook/push", headers={"x-event": "push"}, json={"ref": "main", "commits": [{}, {}]})
+    push = send("push", {"ref": "main", "commits": [{}, {}]})
     assert (push.status_code, push.json()) == (201, {"accepted": 2})
     assert push.headers["x-delivery"] == push.headers["x-execution-id"]
-    assert client.post("/@webhook/push", json={}).status_code == 422
+    assert send(None, {}).status_code == 422
+    assert send("push", {}, secret="another").json()["code"] == "invalid_signature"
     assert client.get("/@webhook/docs", follow_redirects=False).headers["location"] == "https://example.org/webhooks"
 
 
