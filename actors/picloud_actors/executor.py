@@ -17,7 +17,7 @@ from picloud.broker import Reply
 from picloud.engine import Run, RunFailure, RunResult, ScriptRunner
 from picloud.engine.runner import new_cancel_token
 from picloud.failpoints import failpoint
-from picloud.logs import about
+from picloud.logs import about_lazily
 from picloud.observability.spans import SPANS
 from picloud.outbox.run_rows import BegunRow, Settlement, read_payload
 from picloud.services.desk import Desk, RunOf, RunServices
@@ -32,7 +32,7 @@ from picloud_actors.flusher import Flusher
 from picloud_actors.postman import Postman
 from picloud_actors.scripts import ScriptSources
 from picloud_actors.settling import Finished
-from picloud_actors.tracing import TracedCalls, ids_of, trace_of
+from picloud_actors.tracing import TracedCalls, ids_of, trace_of, traceparent_of
 from picloud_actors.workload import Assignment, Workload
 
 _LOG = logging.getLogger("picloud.worker")
@@ -104,7 +104,7 @@ class Executor:
         return self._finish(row, overlay)
 
     def _finish(self, row: BegunRow, overlay: Overlay | None = None) -> Finished:
-        with about(**ids_of(row)):
+        with about_lazily(lambda: ids_of(row)):
             if not SPANS.is_on:
                 return self._end_of(row, overlay)
             started_ns = time.time_ns()
@@ -244,7 +244,7 @@ def _identity_of(row: BegunRow) -> RunOf:
         app_revision=row.app_revision,
         script_id=row.script_id,
         principal_id=row.principal_id,
-        trace=trace_of(row).context,
+        trace=lambda: trace_of(row).context,
     )
 
 
@@ -263,7 +263,7 @@ def _run_of(row: BegunRow, event: bytes, body: bytes | None, trigger: str | None
         is_sync=row.is_sync,
         event=event,
         body=body,
-        traceparent=trace_of(row).context.header,
+        traceparent=traceparent_of(row),
     )
 
 

@@ -28,7 +28,7 @@ from picloud.observability.metrics import FLUSH_RUNS
 from picloud.observability.tally import TALLY
 from picloud.outbox.run_rows import BegunRow, Settled, Settlement, mark_abandoned, settle
 from picloud.services.effects import NO_EFFECTS
-from picloud_actors.tracing import count_run, ids_of, record_run
+from picloud_actors.tracing import count_runs, ids_of, record_run
 
 _LOG = logging.getLogger("picloud.worker")
 
@@ -183,12 +183,10 @@ class Settler:
 def _report(batch: list[Finished], verdicts: Verdicts) -> None:
     """Count the runs of a transaction, and send their spans."""
     if verdicts:
-        TALLY.observe(FLUSH_RUNS, len(verdicts))
-    for finished in batch:
-        settled = verdicts.get(finished.row.id)
-        if settled is None:
-            continue
-        count_run(finished.row, finished.settlement, settled.verdict)
+        TALLY.observe(FLUSH_RUNS, [len(verdicts)])
+    ended = [(finished, settled) for finished in batch if (settled := verdicts.get(finished.row.id))]
+    count_runs((finished.row, finished.settlement, settled.verdict) for finished, settled in ended)
+    for finished, settled in ended:
         if finished.times is not None:
             record_run(finished.row, finished.settlement, settled.verdict, finished.times)
 

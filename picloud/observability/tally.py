@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,12 +62,18 @@ class Tally:
         if is_news and not self._changed.is_set():
             self._changed.set()
 
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Count a value in its bucket, and add it to the sum."""
-        bucket = bisect.bisect_left(metric.buckets, value)
+    def observe(self, metric: Metric, values: Iterable[float], *labels: str) -> None:
+        """Count each value in its bucket, and add it to the sum."""
+        total = 0.0
+        buckets: dict[int, int] = {}
+        for value in values:
+            total += value
+            bucket = bisect.bisect_left(metric.buckets, value)
+            buckets[bucket] = buckets.get(bucket, 0) + 1
         with self._lock:
-            self._add(metric, labels, str(bucket), 1)
-            self._add(metric, labels, SUM, value)
+            for bucket, count in buckets.items():
+                self._add(metric, labels, str(bucket), count)
+            self._add(metric, labels, SUM, total)
         if not self._changed.is_set():
             self._changed.set()
 

@@ -48,7 +48,7 @@ class RunOf(NamedTuple):
     app_revision: int
     script_id: int
     principal_id: int
-    trace: TraceContext | None = None
+    trace: Callable[[], TraceContext] | None = None  # worked out when a call is made
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class RequestMiddleware:
         kind = seen.kind if seen is not None else "own"
         status = class_of(response.status_code)
         TALLY.add(HTTP_REQUESTS, kind, status)
-        TALLY.observe(HTTP_SECONDS, time.perf_counter() - request.context.started_at, kind)
+        TALLY.observe(HTTP_SECONDS, (time.perf_counter() - request.context.started_at,), kind)
         if SPANS.is_on and seen is not None and seen.route:
             _record(request, response.status_code, seen)
 

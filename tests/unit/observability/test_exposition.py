@@ -45,8 +45,7 @@ def test_counts_come_out_as_they_went_in() -> None:
     tally = Tally()
     tally.add(HTTP_REQUESTS, "sync", "2xx", amount=5)
     tally.add(RUNS, 'a "b"\n', "kv", "dead")
-    for size in (1, 3, 1_000):
-        tally.observe(FLUSH_RUNS, size)
+    tally.observe(FLUSH_RUNS, [1, 3, 1_000])
     found = samples(Snapshot(None, counted(tally), 0))
     assert found["picloud_http_requests_total", "sync", "2xx"] == 5
     assert found["picloud_runs_total", 'a "b"\n', "dead", "kv"] == 1

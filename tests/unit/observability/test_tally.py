@@ -32,8 +32,8 @@ def test_what_was_put_back_is_added_to_what_came_meanwhile() -> None:
 
 def test_a_value_falls_into_the_bucket_whose_bound_it_does_not_pass() -> None:
     tally = Tally()
-    for value in (0.5, 1.0, 1.5, 7.0):
-        tally.observe(TIMES, value)
+    tally.observe(TIMES, [0.5, 1.0])
+    tally.observe(TIMES, [1.5, 7.0])
     assert counted(tally) == {("times", "0"): 2, ("times", "1"): 1, ("times", "2"): 1, ("times", "sum"): 10.0}
 
 
