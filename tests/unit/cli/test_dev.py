@@ -202,7 +202,12 @@ def run(status: str, attempts: int, error: Any = None, id: str = "1") -> dict[st
 def test_each_failed_attempt_is_told_once_and_the_past_not_at_all(server: FakeServer) -> None:
     error = {"code": "script_failed", "message": "sold out", "line": 2, "column": 1}
     past = run("dead", 3, error, id="0")
-    server.on("GET", "/apps/demo/logs", {"items": ["old"], "next": "a"}, {"items": ["new"], "next": "b"})
+    server.on(
+        "GET",
+        "/apps/demo/logs",
+        {"items": [{"message": "old"}], "next": "a"},
+        {"items": [{"message": "new"}], "next": "b"},
+    )
     turns = [[past], [run("pending", 1), past], [run("pending", 1), past], [run("dead", 2, error), past]]
     server.on("GET", "/apps/demo/executions", *({"items": items, "next": None} for items in turns))
     server.on("GET", "/apps/demo/executions/1", run("pending", 1, error))
@@ -210,7 +215,7 @@ def test_each_failed_attempt_is_told_once_and_the_past_not_at_all(server: FakeSe
     with Client(Profile("http://server.test", "pic_x"), transport=httpx2.MockTransport(server)) as client:
         tail.begin(client)
         found = [tail.turn(client) for _ in range(3)]
-    assert [lines for lines, _ in found] == [["new"]] * 3
+    assert [lines for lines, _ in found] == [[{"message": "new"}]] * 3
     assert [[(each.attempt, each.status) for each in failures] for _, failures in found] == [
         [(1, "pending")],
         [],
@@ -223,7 +228,7 @@ def test_an_app_that_is_not_there_yet_has_no_past(server: FakeServer) -> None:
     tail = Tail("demo")
     with Client(Profile("http://server.test", "pic_x"), transport=httpx2.MockTransport(server)) as client:
         tail.begin(client)
-        server.on("GET", "/apps/demo/logs", {"items": ["first"], "next": "a"})
+        server.on("GET", "/apps/demo/logs", {"items": [{"message": "first"}], "next": "a"})
         server.on("GET", "/apps/demo/executions", {"items": [], "next": None})
-        assert tail.turn(client) == (["first"], [])
+        assert tail.turn(client) == ([{"message": "first"}], [])
     assert "after" not in server.requests[-2].url.params

@@ -52,7 +52,7 @@ def places(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
         for key, item in cast("dict[str, Any]", value).items():
             yield from places(item, (*place, key))
     if isinstance(value, list):
-        for number, item in enumerate(cast("list[Any]", value), start=1):
+        for number, item in enumerate(value, start=1):
             yield from places(item, (*place, number))
 
 
@@ -129,7 +129,7 @@ def toml(value: Any) -> str:
         case str():
             return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         case list():
-            return f"[ {', '.join(map(toml, cast('list[Any]', value)))} ]"
+            return f"[ {', '.join(map(toml, value))} ]"
         case dict():
             return (
                 "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in cast("dict[str, Any]", value).items()) + " }"
