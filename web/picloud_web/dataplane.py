@@ -155,7 +155,8 @@ class DataPlane:
                 response.set_header("Allow", ", ".join(error.allowed))
             if isinstance(error, AuthenticationError) and not isinstance(error, SignatureError):
                 response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
-            problems.write_error(response, error, execution_id if is_tried and _may_be_written(error) else None)
+            with about(app=where.app_name, execution_id=execution_id):
+                problems.write_error(response, error, execution_id if is_tried and _may_be_written(error) else None)
 
     async def _find(self, where: AppPath, method: str) -> tuple[App, Match | None]:
         """The app and the route of this request; no match: OPTIONS of a path that does not define it.

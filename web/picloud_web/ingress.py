@@ -27,6 +27,7 @@ from psycopg import AsyncConnection
 from picloud.database import backoff_seconds, is_outage
 from picloud.errors import CapacityError, ConflictError, InvalidInputError, PiCloudError, UnavailableError
 from picloud.failpoints import failpoint
+from picloud.logs import about
 from picloud.outbox.accept import Accepted, Arrival, accept_async
 from picloud_web.tasks import end_tasks
 
@@ -156,7 +157,8 @@ class Ingress:
                         await asyncio.sleep(next(waits))
                     continue
                 if len(batch) == 1:
-                    _fail(batch[0], _refusal(error))
+                    with about(execution_id=batch[0].arrival.id):
+                        _fail(batch[0], _refusal(error))
                     return
                 middle = len(batch) // 2
                 await self._write(batch[:middle])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http
 import logging
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import falcon
@@ -20,6 +21,7 @@ import psycopg
 
 from picloud.database import is_outage
 from picloud.errors import CapacityError, PiCloudError
+from picloud.logs import about
 
 _log = logging.getLogger("picloud.web")
 
@@ -242,7 +244,9 @@ async def _on_exception(
     if isinstance(error, psycopg.Error) and is_outage(error) and response is not None:
         write(response, "storage_unavailable", "PostgreSQL cannot be reached")
         return
-    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    seen: Any = getattr(request.context, "seen", None)
+    with about(**(seen.ids if seen is not None else {})):
+        _log.error("%s %s failed", request.method, request.path, exc_info=error)
     if response is not None:
         write(response, "internal_error")
 

@@ -36,6 +36,11 @@ class Seen:
         self.route = route
 
     @property
+    def ids(self) -> dict[str, object]:
+        """What a log line about it carries."""
+        return {"app": self.app_name, "execution_id": self.execution_id}
+
+    @property
     def traceparent(self) -> str | None:
         """What is kept with its row; None: the run begins its own trace."""
         if SPANS.is_on:
