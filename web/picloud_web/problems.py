@@ -245,7 +245,8 @@ async def _on_exception(
         write(response, "storage_unavailable", "PostgreSQL cannot be reached")
         return
     seen: Any = getattr(request.context, "seen", None)
-    with about(**(seen.ids if seen is not None else {})):
+    ids: dict[str, object] = seen.ids if seen is not None else {}
+    with about(**ids):
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
     if response is not None:
         write(response, "internal_error")
