@@ -39,7 +39,11 @@ def init(directory: Path, name: str | None) -> None:
     _write(files)
     for path in files:
         click.echo(path)
-    note(f"\nnext:\n  picloud deploy {directory}\n  curl {_server_url()}/@{app}/hello/you\n  picloud logs {app}")
+    note(
+        f"\nnext:\n  picloud test {directory}\n  picloud deploy {directory}\n"
+        f"  curl {_server_url()}/@{app}/hello/you\n  picloud logs {app}\n"
+        f"\nwhile you write it: picloud dev {directory}"
+    )
 
 
 def _server_url() -> str:
