@@ -121,6 +121,19 @@ def use_profile(name: str, environ: Mapping[str, str] = os.environ) -> Profile:
     return profile
 
 
+def forget_profile(name: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Remove one profile; when it was the current one, there is none.
+
+    Raises:
+        NotFoundError: there is no such profile.
+        ConfigurationError: the file cannot be read or written.
+    """
+    load_profile(environ, name)
+    profiles = load_profiles(environ)
+    left = {each: profile for each, profile in profiles.by_name.items() if each != name}
+    _write(Profiles("" if profiles.current == name else profiles.current, left), environ)
+
+
 def _from_environment(environ: Mapping[str, str]) -> Profile:
     for name, other in (("PICLOUD_URL", "PICLOUD_TOKEN"), ("PICLOUD_TOKEN", "PICLOUD_URL")):
         if not environ.get(name):

@@ -43,7 +43,7 @@ def api_path(*parts: object) -> str:
 
 
 class Client:
-    """One server and one key. Use as a context manager, or close it."""
+    """One server and one key; without a key, a session while it is open. Use as a context manager, or close it."""
 
     def __init__(self, profile: Profile, *, transport: httpx2.BaseTransport | None = None) -> None:
         """Raises: InvalidInputError: the profile's URL is none."""
@@ -59,9 +59,9 @@ class Client:
             self._http = httpx2.Client(
                 base_url=f"{self.url}/api/v1",
                 headers={
-                    "Authorization": f"Bearer {profile.token}",
                     "Accept": "application/json",
                     "User-Agent": f"picloud-cli/{picloud.__version__}",
+                    **({"Authorization": f"Bearer {profile.token}"} if profile.token else {}),
                 },
                 transport=transport,
                 trust_env=False,
@@ -183,10 +183,11 @@ def _error_of(status: int, problem: Mapping[str, Any]) -> PiCloudError:
     code = str(problem["code"])
     if status == 503 and code == "storage_unavailable":
         return UnavailableError(message)
-    if status == 503:
+    if status in {429, 503}:
         return CapacityError(message, code=code)
     kind = _BY_STATUS.get(status, InvalidInputError if status < 500 else PiCloudError)
-    return kind(message, code=code, hint=_HINTS.get(status))
+    # Somebody who is signing in needs no word on how to sign in.
+    return kind(message, code=code, hint=None if code == "invalid_credentials" else _HINTS.get(status))
 
 
 def _present(filters: Mapping[str, object]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ _BELOW_APP: Mapping[str, tuple[str, str]] = {
 #: Parameters that mean something in one group of commands only.
 _IN_GROUP: Mapping[tuple[str, str], tuple[str, str]] = {
     ("secrets", "name"): ("secrets", "name"),
+    ("members", "name"): ("members", "name"),
     ("kv", "key"): ("kv/{collection}", "key"),
     ("kv", "keys"): ("kv/{collection}", "key"),
 }
@@ -69,6 +70,8 @@ def _completion_of(group: str, command: click.Command, parameter: click.Paramete
         return _contexts
     if name in {"app", "app_option"}:
         return functools.partial(_listed, "/apps", "name")
+    if (group, name) in {("users", "name"), ("members", "user")}:
+        return functools.partial(_listed, "/users", "name")
     below = _IN_GROUP.get((group, name)) or _BELOW_APP.get(name)
     return functools.partial(_of_app, *below) if below is not None else None
 

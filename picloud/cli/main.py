@@ -60,6 +60,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "kv": ("kv:kv", "See and change the keys of apps."),
         "domains": ("domains:domains", "Map host names to apps."),
         "secrets": ("secrets:secrets", "Set what scripts read and nobody sees."),
+        "users": ("users:users", "List, make and disable users; change roles and passwords."),
+        "members": ("members:members", "See and change who may do what in an app."),
         "keys": ("keys:keys", "List, make and revoke API keys."),
         "audit": ("audit:audit", "See who did what to which object, and why."),
         "pause": ("apps:pause", "Stop running an app's work; its routes answer 503."),
@@ -67,6 +69,8 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Connect": {
         "login": ("login:login", "Remember a server and a key to it."),
+        "logout": ("login:logout", "Revoke the key to a server, and forget both."),
+        "whoami": ("login:whoami", "Show who you are to the server, and what your key may."),
         "context": ("login:context", "List known servers; choose one."),
         "help": ("help:show_help", "Show the help of a command, or a topic."),
         "completion": ("completion:completion", "Print a shell's completion script."),

@@ -199,6 +199,13 @@ def with_running_servers(settings: Settings) -> Settings:
     )
 
 
+def running_url(settings: Settings) -> str:
+    """PiCloud's own host as a running ``up`` on the same data folder serves it; empty: none runs."""
+    folder = DataFolder(locate(settings), None)
+    runtime = folder.read_runtime()
+    return runtime.url if runtime is not None and folder.is_in_use() else ""
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file as a whole, readable by its owner only and never seen half written.
 

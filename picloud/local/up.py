@@ -4,7 +4,8 @@ Data folder and lock, master key, PostgreSQL and Redis (our own unless URLs are
 configured), schema, a key for the command line, then relay, worker, web and, with
 ``PICLOUD_SMTP_BIND``, mail. Everything ends with this process, however it ends: what a
 SIGKILL leaves is ended by the next start before it begins. Stdout carries one line,
-``ready http://…``; everything else is stderr.
+``ready http://…``; everything else is stderr. While nobody can sign in, the link that makes
+the first admin is printed, where stderr is a terminal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+import psycopg
+
 from picloud.control.identity import ensure_operator_key
+from picloud.control.setup import make_setup_link, needs_admin
 from picloud.database import connect
 from picloud.errors import ConfigurationError, PiCloudError
 from picloud.local.children import Child
@@ -46,12 +50,13 @@ class Echo(Protocol):
     def __call__(self, message: str, /, *, err: bool = False) -> object: ...
 
 
-def run_up(settings: Settings, *, echo: Echo, load: Load = load_processes) -> int:
+def run_up(settings: Settings, *, echo: Echo, is_terminal: bool = False, load: Load = load_processes) -> int:
     """Run the platform until a signal stops it.
 
     Args:
         settings: what was configured; URLs left empty mean servers of our own.
         echo: prints a line, to stderr with ``err=True``.
+        is_terminal: stderr is read by a person, and kept by nobody: the link of the first admin may be printed there.
         load: finds processes by their names.
 
     Returns:
@@ -62,18 +67,21 @@ def run_up(settings: Settings, *, echo: Echo, load: Load = load_processes) -> in
     """
     folder = open_data_folder(locate(settings))
     with folder.locked() as lock, Signals() as signals:
-        return _Platform(folder, settings, echo, signals, lock).run(load)
+        return _Platform(folder, settings, echo, signals, lock, is_terminal=is_terminal).run(load)
 
 
 class _Platform:
     """One run of ``up``, so that its steps need not hand each other everything."""
 
-    def __init__(self, folder: DataFolder, settings: Settings, echo: Echo, signals: Signals, lock: int) -> None:
+    def __init__(
+        self, folder: DataFolder, settings: Settings, echo: Echo, signals: Signals, lock: int, *, is_terminal: bool
+    ) -> None:
         self._folder = folder
         self._settings = replace(settings, data_dir=folder.path)
         self._echo = echo
         self._signals = signals
         self._lock = lock
+        self._is_terminal = is_terminal
         self._supervisor = Supervisor(signals, self._say, self._write_runtime)
         self._servers: list[PostgresServer | RedisServer] = []
 
@@ -169,7 +177,23 @@ class _Platform:
         return answers(self._settings)
 
     def _tell_ready(self) -> None:
-        self._echo(f"ready {self._settings.public_url.rstrip('/') or local_url(self._settings)}")
+        url = self._settings.public_url.rstrip("/") or local_url(self._settings)
+        self._echo(f"ready {url}")
+        try:
+            self._tell_of_first_admin(url)
+        except psycopg.Error as error:  # what runs goes on
+            self._say(f"nobody was asked whether there is an admin: {error}")
+
+    def _tell_of_first_admin(self, url: str) -> None:
+        """How somebody becomes the first admin; the link itself only where no log keeps it."""
+        with connect(self._settings.database_url, name="up") as connection:
+            if not needs_admin(connection):
+                return
+            if self._is_terminal:
+                link = make_setup_link(connection, url)
+                self._say(f"nobody can sign in yet; this link makes the owner, once, within 15 minutes:\n  {link}")
+            else:
+                self._say("nobody can sign in yet; `picloud users setup-link` prints a link that makes the owner")
 
     def _say(self, line: str) -> None:
         self._echo(f"picloud: {line}", err=True)

@@ -224,6 +224,40 @@ def test_a_key_made_from_the_database_opens_the_door(platform: Platform, tmp_pat
     assert picloud("apps", "ls").returncode == 4
 
 
+def test_a_person_signs_in_by_password_and_may_what_their_roles_allow(platform: Platform, tmp_path: Path) -> None:
+    home, password = platform.environment["HOME"], "correct horse battery"
+    beside = {**platform.environment, "PICLOUD_DATA_DIR": f"{home}/data", "PICLOUD_CONFIG": str(tmp_path / "c.toml")}
+
+    def anna(*arguments: str, code: int = 0, stdin: str = "") -> str:
+        done = subprocess.run(
+            [PICLOUD, *arguments], env=beside, input=stdin, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    assert anna("users", "setup-link").startswith(f"{platform.url}/setup#")
+    anna("users", "create", "olga", "--role", "owner", "--from-database", stdin=f"{password}\n")
+    anna("users", "setup-link", code=6)
+    platform.picloud("users", "create", "anna", given=f"{password}\n")
+    anna("login", platform.url, "--user", "anna", stdin="not the password\n", code=4)
+    anna("login", platform.url, "--user", "anna", stdin=f"{password}\n")
+    assert read(platform, "users", "show", "anna")["apps"] == {}
+    assert json.loads(anna("whoami", "--json"))["name"] == "anna"
+    assert json.loads(anna("apps", "ls", "--json")) == []
+    platform.picloud("members", "add", "shop", "anna")
+    assert [each["name"] for each in json.loads(anna("apps", "ls", "--json"))] == ["shop"]
+    anna("pause", "shop", code=1)
+    anna("users", "password", stdin=f"{password}\nan other horse\n")
+    platform.picloud("users", "disable", "anna", "--yes")
+    anna("whoami", code=4)
+    platform.picloud("users", "enable", "anna")
+    anna("logout")
+    anna("whoami", code=4)
+    actions = [each["action"] for each in read(platform, "audit", "ls", "--object", "anna")]
+    assert {"create_user", "sign_in", "sign_in_failed", "put_member", "change_password", "change_user"} <= set(actions)
+    assert [each["credential"] for each in read(platform, "audit", "ls", "--object", "olga")] == ["this machine"]
+
+
 def test_on_a_terminal_queues_are_watched_until_ctrl_c(platform: Platform) -> None:
     child, terminal = pty.fork()
     if child == 0:

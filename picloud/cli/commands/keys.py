@@ -19,12 +19,11 @@ from picloud.cli.options import (
     json_option,
     limit_option,
     open_client,
-    settings_with,
     yes_option,
 )
 from picloud.cli.output import Column, Row, note, print_fields, print_json, print_rows
+from picloud.cli.own_database import own_database
 from picloud.cli.text import age, local_clock, parse_time
-from picloud.errors import ConfigurationError, UnavailableError
 
 SCOPES = [scope.value for scope in Scope]
 
@@ -149,25 +148,10 @@ def _key_from_database(name: str) -> str:
         SchemaError: it has no schema yet, or another one.
         UnavailableError: it does not answer.
     """
-    import psycopg
-
     from picloud.control.identity import create_operator_key
-    from picloud.database import connect
-    from picloud.local.data_folder import with_running_servers
-    from picloud.migrations import check_schema
 
-    url = with_running_servers(settings_with()).database_url
-    if not url:
-        raise ConfigurationError(
-            "PICLOUD_DATABASE_URL is not set", hint="in a service, its environment file has it (ops/picloud.env)"
-        )
-    try:
-        with connect(url, name="keys") as connection:
-            check_schema(connection)
-            return create_operator_key(connection, name)
-    except psycopg.OperationalError as error:
-        told = str(error).strip().partition("\n")[0]
-        raise UnavailableError(f"PostgreSQL does not answer: {told}") from None
+    with own_database("keys") as connection:
+        return create_operator_key(connection, name)
 
 
 @example("picloud keys rm 3 --yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ def up(data: Path | None, bind: str | None, workers: int | None) -> None:
     """Run the whole platform in this terminal.
 
     PostgreSQL and Redis are started too, unless PICLOUD_DATABASE_URL and PICLOUD_REDIS_URL
-    name servers. Ctrl-C stops everything in order.
+    name servers. Ctrl-C stops everything in order. While nobody can sign in, a link is
+    printed that makes the first admin.
     """
     from picloud.local.up import run_up
 
     settings = settings_with(PICLOUD_DATA_DIR=data, PICLOUD_BIND=bind, PICLOUD_WORKER_PROCESSES=workers)
-    click.get_current_context().exit(run_up(settings, echo=click.echo))
+    click.get_current_context().exit(run_up(settings, echo=click.echo, is_terminal=sys.stderr.isatty()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import socket
 import stat
@@ -60,6 +61,27 @@ def test_it_says_ready_once_on_stdout_and_everything_else_on_stderr(data: Path) 
         assert platform.stop() == 0
         assert platform.process.stdout is not None
         assert platform.process.stdout.read() == ""
+    assert any("picloud users setup-link" in line for line in platform.lines)
+    assert not any("/setup#" in line for line in platform.lines), "what is no terminal may be a log"
+
+
+def test_on_a_terminal_it_prints_the_link_of_the_first_admin_until_there_is_one(data: Path) -> None:
+    on_a_terminal = {"ON_A_TERMINAL": "1"}
+    with up(data, port=(port := free_port()), settings=on_a_terminal) as platform:
+        link = platform.wait_for("/setup#").strip()
+        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/setup#[\w-]{{43}}", link)
+        with psycopg.connect(platform.runtime.database_url) as connection:
+            stored = connection.execute("select setup_links::text from setup_links").fetchall()
+            assert link.partition("#")[2] not in str(stored)
+            connection.execute(
+                "with made as (insert into principals (kind, name, role) values ('user', 'anna', 'owner') returning id)"
+                " insert into passwords (principal_id, hash) select id, 'some hash' from made"
+            )
+        platform.stop()
+    with up(data, settings=on_a_terminal) as platform:
+        platform.wait_until_ready()
+        platform.stop()
+    assert not any("sign in" in line for line in platform.lines)
 
 
 def test_it_stops_in_the_reverse_order_of_its_start(data: Path) -> None:

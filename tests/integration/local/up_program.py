@@ -83,7 +83,12 @@ def web(settings: Settings) -> int:
 def main() -> int:
     processes = {"relay": relay, "worker": failing if os.environ.get("FAILING") else worker, "web": web, "mail": mail}
     try:
-        return run_up(load_settings(), echo=click.echo, load=lambda names: {name: processes[name] for name in names})
+        return run_up(
+            load_settings(),
+            echo=click.echo,
+            is_terminal=bool(os.environ.get("ON_A_TERMINAL")),
+            load=lambda names: {name: processes[name] for name in names},
+        )
     except PiCloudError as error:
         click.echo(f"picloud: {error.message}", err=True)
         return 1
