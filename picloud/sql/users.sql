@@ -5,7 +5,8 @@
 select pg_advisory_xact_lock(7304)
 
 -- name: people
--- users ls (and, with name, users show), by name; `after` is the name the last page ended with.
+-- users ls (and, with name, users show), by name; `after` is the name the last page ended with. What routes run as
+-- when nobody is known, an app itself, is no user.
 select p.id, p.kind, p.name, p.role, p.created_at, p.disabled_at, w.principal_id is not null as has_password,
        coalesce(m.apps, '{}') as apps
 from principals p
@@ -14,7 +15,8 @@ left join lateral (
     select jsonb_object_agg(a.name, m.role order by a.name) as apps
     from app_members m join apps a on a.id = m.app_id
     where m.principal_id = p.id) m on true
-where (%(name)s::text is null or p.name = %(name)s)
+where p.kind <> 'app'
+  and (%(name)s::text is null or p.name = %(name)s)
   and (%(after)s::text is null or p.name > %(after)s)
 order by p.name
 limit %(limit)s

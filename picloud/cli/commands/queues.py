@@ -15,7 +15,7 @@ from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, surroundings
 from picloud.cli.output import Column, dim, print_json, table, terminal_width
 from picloud.cli.text import duration, printable
-from picloud.errors import UnavailableError
+from picloud.errors import PermissionDeniedError, UnavailableError
 
 _LOOK_AGAIN_SECONDS = 1.0
 
@@ -95,10 +95,15 @@ def _read(client: Client, app: str | None) -> dict[str, Any]:
 
 
 def _shown(client: Client, app: str | None, width: int | None) -> str:
-    """The table, and below it the workers, the broker and what failed."""
+    """The table, and below it the broker; for admins of the installation the workers too, and what failed."""
     found = _read(client, app)
     waiting = [table(found["apps"], _COLUMNS, width), ""] if found["apps"] else ["nothing waits and nothing runs"]
-    return "\n".join([*waiting, *_lines(found, client.get("/system/stats"))])
+    try:
+        stats = client.get("/system/stats")
+    except PermissionDeniedError:  # nor is this caller told of workers: that there are none would be wrong to say
+        return "\n".join([*waiting, _broker_line(found["broker"])])
+    lines = [*_worker_lines(found["workers"]), _broker_line(found["broker"]), *_failure_lines(stats)]
+    return "\n".join([*waiting, *lines])
 
 
 def _watch(client: Client, app: str | None) -> None:
@@ -114,10 +119,6 @@ def _watch(client: Client, app: str | None) -> None:
                 shown = printable(error.message)
             live.update(Text.from_ansi(shown), refresh=True)
             surroundings().pause(_LOOK_AGAIN_SECONDS)
-
-
-def _lines(found: dict[str, Any], stats: dict[str, Any]) -> list[str]:
-    return [*_worker_lines(found["workers"]), _broker_line(found["broker"]), *_failure_lines(stats)]
 
 
 def _worker_lines(workers: Sequence[dict[str, Any]]) -> list[str]:

@@ -32,14 +32,15 @@ def _changes(people: People, object_: str) -> list[tuple[str, Any, Any]]:
     return [(each["action"], each["before"], each["after"]) for each in reversed(entries) if each["object"] == object_]
 
 
-def test_a_user_is_made_listed_shown_and_changed_and_the_audit_log_says_so(people: People) -> None:
+def test_a_user_is_made_listed_shown_and_changed_and_the_audit_log_says_so(people: People, seeds: Seeds) -> None:
     made = people.user("anna@example.org")
     assert (made["kind"], made["role"], made["has_password"], made["apps"]) == ("user", "member", True, {})
     assert PASSWORD not in str(made)
+    seeds.connection.execute("select principal_of_app(%s)", (seeds.app(),))  # a principal, and no user
     robot = people.api.post("/users", {"name": "ci", "kind": "service"}, expect=201)
     assert (robot["kind"], robot["has_password"]) == ("service", False)
-    assert [each["name"] for each in people.api.get("/users")["items"]] == ["anna@example.org", "ci", "local"]
-    assert people.api.get("/users?limit=1")["next"] == "anna@example.org"
+    assert [each["name"] for each in people.api.get("/users")["items"]] == ["admin", "anna@example.org", "ci", "local"]
+    assert people.api.get("/users?limit=2")["next"] == "anna@example.org"
     assert people.api.get("/users/anna@example.org") == made
     changed = people.api.call("PATCH", "/users/anna@example.org", {"role": "admin"})
     assert changed == made | {"role": "admin"}

@@ -192,6 +192,14 @@ def test_queues_tell_what_waits_where_it_runs_and_what_fails(picloud: CommandLin
     ]
 
 
+def test_queues_for_members_tell_what_waits_and_nothing_of_workers(picloud: CommandLine, server: FakeServer) -> None:
+    server.on("GET", "/queues", QUEUES | {"workers": []})
+    server.problem("GET", "/system/stats", 403, "permission_denied")
+    result = picloud("queues")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines() if line] == ["APP", "shop", "broker"]
+
+
 def test_queues_for_programs_are_what_the_server_says(picloud: CommandLine, server: FakeServer) -> None:
     server.on("GET", "/queues", QUEUES)
     assert json.loads(picloud("queues", "shop", "--json").stdout) == QUEUES
