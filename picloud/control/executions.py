@@ -71,6 +71,19 @@ class ExecutionDetail(Execution, frozen=True, kw_only=True):
     logs: list[LogLine]
 
 
+class ExecutionStatus(Execution, frozen=True, kw_only=True):
+    """One execution as a stream tells of it: its logs come as events of their own.
+
+    Attributes:
+        is_final: it has ended; nothing follows.
+        result: as in an execution, once it has ended.
+    """
+
+    is_final: bool
+    result_kind: str | None
+    result: Any
+
+
 class TreeNode(Execution, frozen=True, kw_only=True):
     """One execution among all that go back to one first cause; ``depth`` is how many hops it is away from that."""
 
@@ -107,6 +120,18 @@ async def read_execution(
     if not rows:
         raise _unknown(execution_id)
     return _detail(rows[0], await read_logs(connection, execution_id))
+
+
+async def read_status(
+    connection: Connection, execution_id: UUID, *, app_ids: list[int] | None = None
+) -> ExecutionStatus:
+    """Where an execution is; with its result when it has ended. Raises: NotFoundError."""
+    rows = await _read(connection, Filters(app_ids=app_ids), ids=[execution_id], limit=1, with_result=True)
+    if not rows:
+        raise _unknown(execution_id)
+    row = rows[0]
+    is_final = row.status not in {"pending", "running"}
+    return ExecutionStatus(**_summary(row), is_final=is_final, result_kind=row.result_kind, result=result_value(row))
 
 
 async def require(connection: Connection, execution_id: UUID, *, app_ids: list[int] | None = None) -> Execution:

@@ -18,6 +18,7 @@ _SQL = Queries("inspect")
 
 #: Attempts whose logs are shown with one execution at most; a retry policy may allow a thousand.
 _MAX_ATTEMPTS_SHOWN = 100
+_LAST_ATTEMPT = 2_147_483_647
 _NOBODY = UUID(int=0)
 
 
@@ -78,7 +79,14 @@ class _Line(msgspec.Struct):
 
 async def read_logs(connection: Connection, execution_id: UUID) -> list[LogLine]:
     """Everything one execution logged, attempt by attempt."""
-    parameters = {"id": execution_id, "limit": _MAX_ATTEMPTS_SHOWN}
+    parameters = {"id": execution_id, "first": 0, "last": _LAST_ATTEMPT, "limit": _MAX_ATTEMPTS_SHOWN}
+    rows = await fetch_rows(connection, _SQL.logs_of_execution, parameters)
+    return [line for row in rows for line in _lines(row)]
+
+
+async def read_attempt_logs(connection: Connection, execution_id: UUID, first: int, last: int) -> list[LogLine]:
+    """What these attempts of one execution logged, both included, in order."""
+    parameters = {"id": execution_id, "first": first, "last": last, "limit": None}
     rows = await fetch_rows(connection, _SQL.logs_of_execution, parameters)
     return [line for row in rows for line in _lines(row)]
 

@@ -157,6 +157,18 @@ async def ignore(
     return await fetch_all(connection, _SQL.ignore, parameters, Ignored)
 
 
+async def lock_letter(connection: Connection, letter_id: UUID, *, app_ids: list[int] | None = None) -> Any:
+    """The event as it is stored, which nobody else edits or replays before this transaction ends.
+
+    Raises:
+        NotFoundError: there is no such letter.
+    """
+    row = await fetch_row(connection, _SQL.lock, {"id": letter_id, "app_ids": app_ids})
+    if row is None:
+        raise unknown(letter_id)
+    return row
+
+
 async def edit(
     connection: Connection, letter_id: UUID, event: dict[str, Any], *, app_ids: list[int] | None = None
 ) -> DeadLetterDetail:
@@ -167,9 +179,7 @@ async def edit(
         ConflictError: it is resolved already.
         InvalidInputError: the body in the event cannot be read.
     """
-    row = await fetch_row(connection, _SQL.lock, {"id": letter_id, "app_ids": app_ids})
-    if row is None:
-        raise unknown(letter_id)
+    row = await lock_letter(connection, letter_id, app_ids=app_ids)
     if row.resolution not in OPEN:
         raise resolved(row.id, row.resolution)
     new_event, new_body = stored_event(row.source, event, row.body)

@@ -70,7 +70,7 @@ left join executions e on e.id = l.execution_id and e.attempts = l.attempt
 left join outbox o on o.id = l.execution_id
 left join apps on apps.id = l.app_id
 left join scripts on scripts.id = coalesce(e.script_id, o.script_id)
-where l.execution_id = %(id)s
+where l.execution_id = %(id)s and l.attempt between %(first)s and %(last)s
 order by l.attempt, l.written_at
 limit %(limit)s
 

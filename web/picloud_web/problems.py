@@ -33,6 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS_BY_CODE: Mapping[str, int] = {
     # The request, at the door.
     "invalid_input": 400,
+    "condition_not_supported": 400,
     "invalid_manifest": 422,
     "authentication_required": 401,
     "invalid_credentials": 401,
@@ -40,10 +41,15 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "too_many_attempts": 429,
     "invalid_signature": 401,
     "secret_missing": 503,
+    "invalid_key": 401,
+    "invalid_session": 401,
     "permission_denied": 403,
+    "foreign_page": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "conflict": 409,
+    "already_resolved": 409,
+    "version_not_found": 409,
     "app_changed": 409,
     "idempotency_key_in_use": 409,
     "precondition_failed": 412,
@@ -78,6 +84,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
 
 _TITLES: Mapping[str, str] = {
     "invalid_input": "The request cannot be used",
+    "condition_not_supported": "The condition is not honoured here",
     "invalid_manifest": "The manifest is wrong",
     "authentication_required": "A key is needed",
     "invalid_credentials": "Name or password is wrong",
@@ -85,10 +92,15 @@ _TITLES: Mapping[str, str] = {
     "too_many_attempts": "Too many attempts",
     "invalid_signature": "The request is not signed as this route asks for",
     "secret_missing": "The route's secret is not set",
+    "invalid_key": "The key is not valid",
+    "invalid_session": "The session is over",
     "permission_denied": "Not allowed",
+    "foreign_page": "Another site's page may not do this",
     "not_found": "Not found",
     "method_not_allowed": "Wrong method",
     "conflict": "Changed in the meantime",
+    "already_resolved": "Somebody has done something about it before",
+    "version_not_found": "The version is not there",
     "app_changed": "The app changed in the meantime",
     "idempotency_key_in_use": "A request with this Idempotency-Key is still running",
     "precondition_failed": "Changed in the meantime",
@@ -134,6 +146,11 @@ def status_of_code(code: str) -> int:
     return STATUS_BY_CODE.get(code, 502)
 
 
+def title_of(code: str, status: int) -> str:
+    """What a code means, in a few words."""
+    return _TITLES.get(code) or http.HTTPStatus(status).phrase
+
+
 def document(
     code: str,
     status: int,
@@ -144,7 +161,7 @@ def document(
     """The problem document, as JSON bytes."""
     content: dict[str, object] = {
         "type": f"urn:picloud:problem:{code}",
-        "title": _TITLES.get(code) or http.HTTPStatus(status).phrase,
+        "title": title_of(code, status),
         "status": status,
         "detail": detail,
         "code": code,

@@ -21,6 +21,7 @@ from picloud.control.passwords import Hashing
 from picloud.outbox.accept import Arrival
 from picloud.services.vault import Vault
 from picloud.settings import Settings
+from picloud_web.streams import Streams
 
 Database = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
@@ -71,6 +72,7 @@ class Services:
         dispatcher: the way into the outbox.
         vault: seals secrets; needs the master key when the first one is set.
         hashing: of passwords, beside the event loop.
+        streams: the answers that go on.
     """
 
     settings: Settings
@@ -79,3 +81,4 @@ class Services:
     dispatcher: Dispatcher
     vault: Vault
     hashing: Hashing = field(default_factory=Hashing)
+    streams: Streams = field(default_factory=Streams)

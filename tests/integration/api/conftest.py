@@ -25,7 +25,7 @@ from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web import problems
 from picloud_web.api import add_routes, all_endpoints
-from picloud_web.api.endpoints import Endpoint
+from picloud_web.api.endpoints import Endpoint, Html
 from picloud_web.services import Services
 from tests.seeding import Seeds
 
@@ -98,7 +98,7 @@ def _check_against_the_description(method: str, path: str, result: falcon.testin
     matching = [each for each in all_endpoints() if each.method == method and _pattern(each).fullmatch(path)]
     endpoint = max(matching, key=lambda each: len(each.path))
     assert result.status_code in (endpoint.statuses if endpoint.returns is not None else (204,))
-    if endpoint.returns is not None:
+    if endpoint.returns is not None and endpoint.returns is not Html and not endpoint.is_stream:
         declared = msgspec.json.decode(result.content, type=endpoint.returns)
         assert msgspec.json.decode(msgspec.json.encode(declared)) == msgspec.json.decode(result.content)
 

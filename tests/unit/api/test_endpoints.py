@@ -52,8 +52,9 @@ def test_headers_that_mean_something_are_described() -> None:
         method: [each["name"] for each in operation["parameters"] if each["in"] == "header"]
         for method, operation in entry.items()
     }
-    assert named == {"get": [], "put": ["If-Match", "If-None-Match"], "delete": ["If-Match", "If-None-Match"]}
-    assert not any(each["required"] for each in entry["put"]["parameters"] if each["in"] == "header")
+    conditions = ["If-Match", "If-None-Match", "X-Request-Id", "X-Audit-Reason"]
+    assert named == {"get": ["X-Request-Id", "If-None-Match"], "put": conditions, "delete": conditions}
+    assert not any(each.get("required") for each in entry["put"]["parameters"] if each["in"] == "header")
 
 
 def test_only_the_headers_an_endpoint_knows_are_read() -> None:

@@ -3,10 +3,11 @@
 * ``endpoints``: what an endpoint is; ``inputs``: what requests are made of
 * ``serving``: the one way through which every call goes: who is calling, may they, what do they
   want, the answer
-* ``openapi``: the same endpoints as an OpenAPI document
+* ``answers``, ``conditions``, ``streaming``: what they answer: JSON with its ETag, a page, or events as they come
+* ``openapi``, ``described_answers``, ``described_values``: the same endpoints as an OpenAPI document
 * ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``releases``, ``keys``, ``kv``,
-  ``emit``, ``executions``, ``logs``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin, because
-  ``picloud.control`` does the work
+  ``emit``, ``executions``, ``logs``, ``streams``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin,
+  because ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
 """
@@ -47,6 +48,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         routes,
         scripts,
         secrets,
+        streams,
         system,
         triggers,
         users,
@@ -70,6 +72,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         emit,
         executions,
         logs,
+        streams,
         outbox,
         dead_letters,
         dry_runs,

@@ -8,6 +8,7 @@ from picloud.access import Capability
 from picloud.control import apps, http_allowed
 from picloud.control.apps import App, Domain, RemovedApp
 from picloud.control.pages import Page
+from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Name, Paging, Text
 
@@ -68,13 +69,15 @@ async def show_app(call: Call) -> App:
 
 
 @api.delete("/apps/{app}", needs=Capability.APP_MANAGE, statuses=(200,))
-async def remove_app(call: Call) -> RemovedApp:
+async def remove_app(call: Call, headers: IfMatch) -> RemovedApp:
     """Remove an app with everything it holds.
 
     What waits or runs ends as `cancelled`; executions stay as history until they are too old.
     """
     async with call.transaction() as connection:
-        call.entry.before = await apps.read_app(connection, call.app)
+        await apps.lock_app_to_remove(connection, call.app)
+        call.entry.before = before = await apps.read_app(connection, call.app)
+        headers.require(before)
         return await apps.remove_app(connection, call.app)
 
 

@@ -13,6 +13,7 @@ from picloud.control.pages import DEFAULT_LIMIT, Page
 from picloud.control.records import Connection
 from picloud.control.resolutions import Ignored, Pace, Replayed, VersionChoice
 from picloud.settings import MIB
+from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Filtered, Input, Instant, Limit, Text, wanted_app_ids
 
@@ -186,11 +187,13 @@ async def show_dead_letter(call: Call) -> DeadLetterDetail:
     needs=Capability.APP_DEAD_LETTER_MANAGE,
     max_body_bytes=MAX_EVENT_BYTES,
 )
-async def edit_dead_letter(call: Call, body: Edit) -> DeadLetterDetail:
+async def edit_dead_letter(call: Call, headers: IfMatch, body: Edit) -> DeadLetterDetail:
     """Change the event of an open letter before it is replayed; what it died with is kept in `edited_from`."""
     async with call.transaction() as connection:
         app_ids = await call.app_ids(connection)
+        await resolutions.lock_letter(connection, call.path["id"], app_ids=app_ids)
         before = await dead_letters.read_dead_letter(connection, call.path["id"], app_ids=app_ids)
+        headers.require(before)
         edited = await resolutions.edit(connection, call.path["id"], body.event, app_ids=app_ids)
         call.entry.app, call.entry.before, call.entry.after = edited.app, before.event, edited.event
         return edited

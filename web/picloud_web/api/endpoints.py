@@ -9,6 +9,7 @@ An endpoint is a function whose annotations say all there is to say::
 ``query``, ``headers`` and ``body`` are further parameters, of msgspec types. From them come the checks
 of a request, the answer's encoding and the OpenAPI document (``picloud_web.api.openapi``). ``needs`` is what the caller
 must be allowed, in the app of the path when there is one; it has no default, so that nobody can forget to say it.
+An answer is JSON, unless the function returns an ``Html`` page or an ``EventStream``.
 
 What an endpoint changes it changes in ``Call.transaction``, which writes the audit log.
 
@@ -20,11 +21,14 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+import falcon.asgi
+import msgspec
 
 from picloud.access import Caller, Capability, Principal
 from picloud.broker import OUTAGES, WAKE_LIST, script
@@ -44,6 +48,25 @@ DEFAULT_BODY_BYTES = 256 * KIB
 PLACEHOLDER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
+@dataclass(frozen=True, slots=True)
+class Html:
+    """An answer that is a page.
+
+    Attributes:
+        policy: its Content-Security-Policy.
+    """
+
+    text: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """An answer that goes on: server-sent events, until the source ends or the caller leaves."""
+
+    events: AsyncIterator[falcon.asgi.SSEvent]
+
+
 @dataclass(slots=True)
 class Call:
     """One call of an endpoint.
@@ -56,6 +79,8 @@ class Call:
         headers: sent with the answer; ``cookies``: as ``Set-Cookie``.
         entry: what the audit log will say; an endpoint fills in what was there before and after.
         execution_id: of what the call may have made run; a problem names it, so that the caller can ask.
+        ask_again: looks once more at who is calling and whether they may; for answers that go on. Raises what a new
+            request would be refused with.
     """
 
     services: Services
@@ -69,6 +94,7 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     cookies: list[str] = field(default_factory=list[str])
     execution_id: UUID | None = None
+    ask_again: Callable[[], Awaitable[Caller]] | None = None
     entry: Entry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +152,8 @@ class Call:
 
 Handler = Callable[..., Awaitable[Any]]
 
+_NO_EVENTS: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -138,6 +166,9 @@ class Endpoint:
         headers: type of the request headers that mean something here; None: there are none.
         body: type of the JSON body; ``msgspec.Raw``: any JSON value, as bytes; None: there is none.
         returns: type of the answer; None: it is empty.
+        errors: codes of problems that are its own, beside those every endpoint of its kind may answer.
+        events: types of what an ``EventStream`` carries, by the name of the event.
+        is_alias: the same handler is served on another path, which is the first.
     """
 
     method: str
@@ -151,11 +182,30 @@ class Endpoint:
     headers: Any
     body: Any
     returns: Any
+    errors: tuple[str, ...] = ()
+    events: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_alias: bool = False
 
     @property
     def operation(self) -> str:
-        """Its name, stable and unique together with the path: in the audit log, and as OpenAPI's ``operationId``."""
+        """What it does, stable: in the audit log. Two paths of one handler do the same."""
         return self.handler.__name__
+
+    @property
+    def operation_id(self) -> str:
+        """OpenAPI's ``operationId``, unique: the path below an app has a name of its own."""
+        return f"{self.operation}_of_app" if self.is_alias else self.operation
+
+    @property
+    def is_stream(self) -> bool:
+        """It answers with an ``EventStream``, or with nothing when nothing would follow."""
+        return EventStream in {self.returns, *typing.get_args(self.returns)}
+
+    def honours(self, header: str) -> bool:
+        """Whether it reads this header."""
+        return self.headers is not None and any(
+            field.encode_name == header for field in msgspec.structs.fields(self.headers)
+        )
 
     @property
     def summary(self) -> str:
@@ -178,8 +228,15 @@ class Endpoints:
         self._tag = tag
         self._collected: list[Endpoint] = []
 
-    def get(self, *paths: str, needs: Capability | None) -> Callable[[Handler], Handler]:
-        return self._decorator("GET", paths, needs, (200,), 0)
+    def get(
+        self,
+        *paths: str,
+        needs: Capability | None,
+        statuses: tuple[int, ...] = (200,),
+        errors: tuple[str, ...] = (),
+        events: Mapping[str, Any] = _NO_EVENTS,
+    ) -> Callable[[Handler], Handler]:
+        return self._decorator("GET", paths, needs, statuses, 0, errors=errors, events=events)
 
     def post(
         self,
@@ -187,8 +244,9 @@ class Endpoints:
         needs: Capability | None,
         statuses: tuple[int, ...] = (200,),
         max_body_bytes: int = DEFAULT_BODY_BYTES,
+        errors: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("POST", paths, needs, statuses, max_body_bytes)
+        return self._decorator("POST", paths, needs, statuses, max_body_bytes, errors=errors)
 
     def put(
         self,
@@ -196,18 +254,23 @@ class Endpoints:
         needs: Capability | None,
         statuses: tuple[int, ...] = (200,),
         max_body_bytes: int = DEFAULT_BODY_BYTES,
+        errors: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("PUT", paths, needs, statuses, max_body_bytes)
+        return self._decorator("PUT", paths, needs, statuses, max_body_bytes, errors=errors)
 
     def patch(
-        self, *paths: str, needs: Capability | None, max_body_bytes: int = DEFAULT_BODY_BYTES
+        self,
+        *paths: str,
+        needs: Capability | None,
+        max_body_bytes: int = DEFAULT_BODY_BYTES,
+        errors: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("PATCH", paths, needs, (200,), max_body_bytes)
+        return self._decorator("PATCH", paths, needs, (200,), max_body_bytes, errors=errors)
 
     def delete(
-        self, *paths: str, needs: Capability | None, statuses: tuple[int, ...] = (204,)
+        self, *paths: str, needs: Capability | None, statuses: tuple[int, ...] = (204,), errors: tuple[str, ...] = ()
     ) -> Callable[[Handler], Handler]:
-        return self._decorator("DELETE", paths, needs, statuses, 0)
+        return self._decorator("DELETE", paths, needs, statuses, 0, errors=errors)
 
     def collected(self) -> tuple[Endpoint, ...]:
         return tuple(self._collected)
@@ -219,11 +282,14 @@ class Endpoints:
         needs: Capability | None,
         statuses: tuple[int, ...],
         max_body_bytes: int,
+        *,
+        errors: tuple[str, ...],
+        events: Mapping[str, Any] = _NO_EVENTS,
     ) -> Callable[[Handler], Handler]:
         def collect(handler: Handler) -> Handler:
             hints = typing.get_type_hints(handler, include_extras=True)
             returns = hints.get("return")
-            for path in paths:
+            for number, path in enumerate(paths):
                 self._collected.append(
                     Endpoint(
                         method=method,
@@ -237,6 +303,9 @@ class Endpoints:
                         headers=hints.get("headers"),
                         body=hints.get("body"),
                         returns=None if returns is type(None) else returns,
+                        errors=errors,
+                        events=events,
+                        is_alias=number > 0,
                     )
                 )
             return handler

@@ -1,17 +1,19 @@
 """The control API as an OpenAPI 3.1 document, made from the endpoints themselves."""
 
 import functools
-import http
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from picloud import __version__
-from picloud_web.api.endpoints import Call, Endpoint, Endpoints
+from picloud.access import GRANTS, InstanceRole
+from picloud_web.api.described_answers import describe_answers
+from picloud_web.api.described_values import example, schema, schemas, without_none
+from picloud_web.api.endpoints import Call, Endpoint, Endpoints, Html
+from picloud_web.events import SESSION_COOKIE
 
 api = Endpoints("description")
 
-_REFERENCE = "#/components/schemas/{name}"
 _PLACEHOLDER_SCHEMAS: dict[str | None, dict[str, Any]] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer", "minimum": 1, "maximum": 2_147_483_647},
@@ -20,9 +22,34 @@ _PLACEHOLDER_SCHEMAS: dict[str | None, dict[str, Any]] = {
     None: {"type": "string", "minLength": 1},
 }
 
+#: Headers that mean the same everywhere.
+_REQUEST_ID = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "What the caller calls this request: up to 100 printable ASCII characters. Others get a new one.",
+    "schema": {"type": "string"},
+}
+_AUDIT_REASON = {
+    "name": "X-Audit-Reason",
+    "in": "header",
+    "description": "Why, for the audit log: percent-encoded UTF-8.",
+    "schema": {"type": "string", "maxLength": 1_000},
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of an answer the caller has: 304 when it is still the same.",
+    "schema": {"type": "string"},
+}
+
+_ABOUT = (
+    "The control API of a PiCloud installation. Who calls presents an API key, or the session of a signed-in person."
+    " Errors are problem documents (RFC 9457); programs go by `code`."
+)
+
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong (RFC 9457). Programs go by `code`."""
+    """What went wrong (RFC 9457). Programs go by `code`; `request_id` finds it in the log."""
 
     type: str
     title: str
@@ -30,6 +57,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None
     code: str
     execution_id: str | None
+    request_id: str | None = None
 
 
 @api.get("/openapi.json", needs=None)
@@ -44,37 +72,30 @@ def document() -> dict[str, Any]:
     from picloud_web.api import PREFIX, all_endpoints
 
     endpoints = all_endpoints()
-    types = [each for endpoint in endpoints for each in (endpoint.body, endpoint.returns) if each is not None]
-    _, components = msgspec.json.schema_components([*_distinct(types), Problem], ref_template=_REFERENCE)
+    components = schemas([*_types(endpoints), Problem])
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(PREFIX + _plain_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint)
+        operation = _operation(endpoint, components)
+        paths.setdefault(PREFIX + plain_path(endpoint), {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "PiCloud",
-            "version": __version__,
-            "description": "The control API of a PiCloud installation. Every call needs an API key.",
-        },
-        "security": [{"apiKey": []}],
+        "info": {"title": "PiCloud", "version": __version__, "description": _ABOUT},
+        "servers": [{"url": "/"}],
+        "security": [{"apiKey": []}, {"session": []}],
+        "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in endpoints)],
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "pic_…"}},
+            "securitySchemes": {
+                "apiKey": {"type": "http", "scheme": "bearer", "bearerFormat": "pic_…"},
+                "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+            },
         },
     }
 
 
-def _distinct(types: list[Any]) -> list[Any]:
-    """Generic types have no order and some no hash that says enough: compared one by one."""
-    distinct: list[Any] = []
-    for each in types:
-        if each not in distinct:
-            distinct.append(each)
-    return distinct
-
-
-def _plain_path(endpoint: Endpoint) -> str:
+def plain_path(endpoint: Endpoint) -> str:
+    """Its path with nothing but names in the placeholders."""
     path = endpoint.path
     for name, converter in endpoint.placeholders:
         if converter is not None:
@@ -82,84 +103,77 @@ def _plain_path(endpoint: Endpoint) -> str:
     return path
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+def _types(endpoints: tuple[Endpoint, ...]) -> list[Any]:
+    found: list[Any] = []
+    for endpoint in endpoints:
+        found += [endpoint.body] if endpoint.body is not None else []
+        found += endpoint.events.values()
+        if endpoint.returns is not None and endpoint.returns is not Html and not endpoint.is_stream:
+            found.append(endpoint.returns)
+    return found
+
+
+def _operation(endpoint: Endpoint, components: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": _operation_id(endpoint),
+        "operationId": endpoint.operation_id,
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
-        "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)],
-        "responses": _responses(endpoint),
+        "parameters": _parameters(endpoint, components),
+        "responses": describe_answers(endpoint),
+        **_needs(endpoint),
     }
     if endpoint.description:
         operation["description"] = endpoint.description
     if endpoint.body is not None:
+        described = schema(endpoint.body)
         operation["requestBody"] = {
             "required": endpoint.body is msgspec.Raw
             or any(field.required for field in msgspec.structs.fields(endpoint.body)),
-            "content": {"application/json": {"schema": _schema(endpoint.body)}},
+            "content": {"application/json": {"schema": described, "example": example(described, components)}},
+            "x-max-bytes": endpoint.max_body_bytes,
         }
     return operation
 
 
-def _operation_id(endpoint: Endpoint) -> str:
-    """Unique: an endpoint that is also served below an app is called by another name there."""
-    name = endpoint.handler.__name__
-    is_alias = endpoint.path.startswith("/apps/{app}/") and endpoint.tag in _SERVED_TWICE
-    return f"{name}_of_app" if is_alias else name
+def _needs(endpoint: Endpoint) -> dict[str, Any]:
+    """Who may: the capability, the lowest role that has it, and the scopes of which a key needs one."""
+    if endpoint.needs is None:
+        return {"security": []}
+    grant = GRANTS[endpoint.needs]
+    where = "installation" if isinstance(grant.role, InstanceRole) else "app"
+    return {
+        "x-capability": str(endpoint.needs),
+        "x-role": f"{grant.role} of the {where}",
+        "x-scopes": sorted(grant.scopes),
+    }
 
 
-_SERVED_TWICE = frozenset({"executions", "logs", "outbox", "dead letters", "system"})
-
-
-def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    return [
+def _parameters(endpoint: Endpoint, components: dict[str, Any]) -> list[dict[str, Any]]:
+    placeholders: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _PLACEHOLDER_SCHEMAS[converter]}
         for name, converter in endpoint.placeholders
     ]
+    for each in placeholders:
+        each["example"] = example(each["schema"], components, str(each["name"]))
+    common: list[dict[str, Any]] = [_REQUEST_ID]
+    if endpoint.method == "GET":
+        common += [_IF_NONE_MATCH] if not endpoint.is_stream else []
+    elif endpoint.needs is not None:
+        common.append(_AUDIT_REASON)
+    return [*placeholders, *_declared(endpoint.query, "query"), *_declared(endpoint.headers, "header"), *common]
 
 
-def _query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    return _parameters(endpoint.query, "query")
-
-
-def _header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
-    return _parameters(endpoint.headers, "header")
-
-
-def _parameters(declared: Any, place: str) -> list[dict[str, Any]]:
+def _declared(declared: Any, place: str) -> list[dict[str, Any]]:
     if declared is None:
         return []
-    return [
-        {
-            "name": field.encode_name,
-            "in": place,
-            "required": field.required,
-            "schema": _schema(_without_none(field.type)),
-        }
-        for field in msgspec.structs.fields(declared)
-    ]
-
-
-def _without_none(declared: Any) -> Any:
-    """A parameter is left out rather than null."""
-    given = [each for each in get_args(declared) if each is not type(None)]
-    return given[0] if len(given) == 1 and type(None) in get_args(declared) else declared
-
-
-def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
-    for status in endpoint.statuses if endpoint.returns is not None else (204,):
-        responses[str(status)] = {"description": http.HTTPStatus(status).phrase}
-        if endpoint.returns is not None:
-            responses[str(status)]["content"] = {"application/json": {"schema": _schema(endpoint.returns)}}
-    problem = {"application/problem+json": {"schema": {"$ref": _REFERENCE.format(name="Problem")}}}
-    responses["default"] = {"description": "A problem", "content": problem}
-    return responses
-
-
-def _schema(declared: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([declared], ref_template=_REFERENCE)
-    return schema
+    found: list[dict[str, Any]] = []
+    for field in msgspec.structs.fields(declared):
+        described = schema(without_none(field.type))
+        parameter = {"name": field.encode_name, "in": place, "required": field.required}
+        if meaning := described.pop("description", None):
+            parameter["description"] = meaning
+        found.append(parameter | {"schema": described})
+    return found
 
 
 ENDPOINTS = api.collected()

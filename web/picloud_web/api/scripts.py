@@ -10,14 +10,17 @@ import msgspec
 from picloud.access import Capability
 from picloud.broker import Reply
 from picloud.control import scripts
-from picloud.control.apps import find_app
+from picloud.control.apps import AppRow, find_app, lock_app
 from picloud.control.executions import shown_result
 from picloud.control.pages import Page
+from picloud.control.records import Connection
 from picloud.control.scripts import RemovedScript, Script, Version
-from picloud.errors import CapacityError, UnavailableError
+from picloud.control.trigger_rows import lock_app_and_rows
+from picloud.errors import CapacityError, NotFoundError, UnavailableError
 from picloud.ids import new_id
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival
 from picloud.settings import KIB, MIB
+from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging, Removal
 from picloud_web.bodies import check_body
@@ -114,18 +117,20 @@ async def show_script(call: Call) -> Script:
     statuses=(200, 201),
     max_body_bytes=_MAX_SOURCE_BYTES,
 )
-async def put_script(call: Call, body: NewVersion) -> Script:
+async def put_script(call: Call, headers: IfMatch, body: NewVersion) -> Script:
     """Write a new version of a script, or its first.
 
     Compiled before anything is written. The same source and limits as now write nothing.
     """
-    return await _put(call, call.path["name"], body)
+    return await _put(call, call.path["name"], body, headers)
 
 
-async def _put(call: Call, name: str, wanted: NewVersion) -> Script:
+async def _put(call: Call, name: str, wanted: NewVersion, condition: IfMatch | None = None) -> Script:
     limits = None if wanted.limits is None else msgspec.to_builtins(wanted.limits)
     wish = scripts.Wish(name, wanted.source, limits)
     async with call.transaction() as connection:
+        if condition is not None and condition.is_given:
+            await _require_unchanged(connection, await lock_app(connection, call.app), name, condition)
         script, is_new = await scripts.put_script(
             connection, call.app, call.principal, wish, call.services.settings.sandbox
         )
@@ -135,15 +140,26 @@ async def _put(call: Call, name: str, wanted: NewVersion) -> Script:
 
 
 @api.delete("/apps/{app}/scripts/{name:path}", needs=Capability.APP_WRITE_SCRIPTS, statuses=(200,))
-async def remove_script(call: Call, query: Removal) -> RemovedScript:
+async def remove_script(call: Call, query: Removal, headers: IfMatch) -> RemovedScript:
     """Remove a script that no route and no trigger uses. What was accepted for it still runs, or is cancelled."""
     async with call.transaction() as connection:
+        if headers.is_given:
+            app = await lock_app_and_rows(connection, call.app)
+            await _require_unchanged(connection, app, call.path["name"], headers)
         removed = await scripts.remove_script(
             connection, call.app, call.principal, call.path["name"], cancels_waiting=query.cancel_waiting
         )
         call.entry.after = removed
     await call.wake_relay()
     return removed
+
+
+async def _require_unchanged(connection: Connection, app: AppRow, name: str, condition: IfMatch) -> None:
+    """Raises: ConflictError: the script is no longer what the caller has seen. The app is locked."""
+    try:
+        condition.require(await scripts.read_script(connection, app, name))
+    except NotFoundError:
+        condition.require(None)
 
 
 @api.get("/apps/{app}/scripts/{name:path}/versions", needs=Capability.APP_READ_SCRIPTS)

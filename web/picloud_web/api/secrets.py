@@ -6,10 +6,13 @@ import msgspec
 
 from picloud.access import Capability
 from picloud.control import secrets
-from picloud.control.apps import find_app
+from picloud.control.apps import find_app, lock_app
 from picloud.control.pages import Page
+from picloud.control.records import Connection
 from picloud.control.secrets import RotatedDataKey, Secret
+from picloud.errors import NotFoundError
 from picloud.settings import KIB
+from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging
 
@@ -58,10 +61,11 @@ async def show_secret(call: Call) -> Secret:
     statuses=(200, 201),
     max_body_bytes=_MAX_BODY_BYTES,
 )
-async def set_secret(call: Call, body: NewValue) -> Secret:
+async def set_secret(call: Call, headers: IfMatch, body: NewValue) -> Secret:
     """Set a secret. Runs that read it from now on read this value."""
     name = call.path["name"]
     async with call.transaction() as connection:
+        await _require_unchanged(call, connection, headers)
         made = await secrets.set_secret(
             connection, call.services.vault, call.app, call.principal, name=name, value=body.value
         )
@@ -71,10 +75,22 @@ async def set_secret(call: Call, body: NewValue) -> Secret:
 
 
 @api.delete("/apps/{app}/secrets/{name}", needs=Capability.APP_MANAGE_SECRETS)
-async def remove_secret(call: Call) -> None:
+async def remove_secret(call: Call, headers: IfMatch) -> None:
     """Remove a secret. Scripts that read it fail from now on."""
     async with call.transaction() as connection:
+        await _require_unchanged(call, connection, headers)
         await secrets.remove_secret(connection, call.app, call.path["name"])
+
+
+async def _require_unchanged(call: Call, connection: Connection, condition: IfMatch) -> None:
+    """Raises: ConflictError: the secret is no longer what the caller has seen."""
+    if not condition.is_given:
+        return
+    app = await lock_app(connection, call.app)
+    try:
+        condition.require(await secrets.read_secret(connection, app, call.path["name"]))
+    except NotFoundError:
+        condition.require(None)
 
 
 @api.post("/apps/{app}/rotate-data-key", needs=Capability.APP_MANAGE_SECRETS)

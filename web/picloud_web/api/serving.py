@@ -15,7 +15,6 @@ from urllib.parse import quote, unquote
 
 import falcon
 import falcon.asgi
-import msgspec
 import psycopg
 import psycopg_pool
 
@@ -29,6 +28,8 @@ from picloud.errors import (
     UnavailableError,
 )
 from picloud_web import problems
+from picloud_web.api.answers import write_answer
+from picloud_web.api.conditions import refuse_conditions
 from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages, request_id
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
@@ -91,6 +92,7 @@ class _Responder:
             caller = await _authorized(self._services, request, sender, endpoint, path.get("app"))
             called = request_id(request)
             call = Call(self._services, caller, endpoint, path, endpoint.statuses[0], called, reason(request), sender)
+            call.ask_again = lambda: _authorized(self._services, request, sender, endpoint, path.get("app"))
             await _answer(call, endpoint, request, response)
         except AuthenticationError:
             response.set_header("WWW-Authenticate", 'Bearer realm="picloud"')  # RFC 6750, section 3
@@ -189,6 +191,7 @@ async def _authorized(
 
 async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
     """Let the endpoint do its work, and send what it returns."""
+    refuse_conditions(endpoint, request)
     inputs = await _inputs(endpoint, request)
     try:
         value = await endpoint.handler(call, **inputs)
@@ -197,16 +200,7 @@ async def _answer(call: Call, endpoint: Endpoint, request: falcon.asgi.Request, 
             raise
         problems.write_error(response, error, call.execution_id)
         return
-    response.set_headers(call.headers)
-    for cookie in call.cookies:
-        response.append_header("Set-Cookie", cookie)
-    response.set_header("Cache-Control", "no-store")
-    if endpoint.returns is None:
-        response.status = 204
-        return
-    response.status = call.status
-    response.content_type = falcon.MEDIA_JSON
-    response.data = msgspec.json.encode(value)
+    write_answer(call, value, request, response)
 
 
 async def _inputs(endpoint: Endpoint, request: falcon.asgi.Request) -> dict[str, Any]:

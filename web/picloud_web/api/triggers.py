@@ -10,10 +10,12 @@ from picloud.control import triggers
 from picloud.control.apps import find_app
 from picloud.control.pages import Page
 from picloud.control.records import Connection
+from picloud.control.trigger_rows import lock_app_and_rows
 from picloud.control.triggers import RemovedTrigger, StoredTrigger, Topic, TriggerSchedule
 from picloud.errors import NotFoundError
 from picloud.retries import Backoff
 from picloud.triggers import Kind, KvOp, Missed, Trigger, trigger_from_data
+from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Name, Paging, Removal, Text
 
@@ -115,21 +117,22 @@ async def show_trigger(call: Call) -> StoredTrigger:
 
 
 @api.put("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS, statuses=(200, 201))
-async def put_trigger(call: Call, body: WantedTrigger) -> StoredTrigger:
+async def put_trigger(call: Call, headers: IfMatch, body: WantedTrigger) -> StoredTrigger:
     """Make a trigger, or make the one of this name like the body.
 
     It acts as the caller from then on. The same as now writes nothing.
     """
-    return await _put(call, _read(body, call.path["trigger"]))
+    return await _put(call, _read(body, call.path["trigger"]), condition=headers)
 
 
 @api.patch("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS)
-async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
+async def switch_trigger(call: Call, headers: IfMatch, body: Switch) -> StoredTrigger:
     """Switch a trigger off or on.
 
     Messages of a queue whose consumer is off wait. A schedule that is switched on begins anew.
     """
     async with call.transaction() as connection:
+        await _require_unchanged(call, connection, call.path["trigger"], headers)
         switched = await triggers.switch_trigger(connection, call.app, call.path["trigger"], enabled=body.enabled)
         call.entry.after = {"enabled": switched.enabled}
     await call.wake_relay()
@@ -137,9 +140,10 @@ async def switch_trigger(call: Call, body: Switch) -> StoredTrigger:
 
 
 @api.delete("/apps/{app}/triggers/{trigger}", needs=Capability.APP_MANAGE_TRIGGERS, statuses=(200,))
-async def remove_trigger(call: Call, query: Removal) -> RemovedTrigger:
+async def remove_trigger(call: Call, query: Removal, headers: IfMatch) -> RemovedTrigger:
     """Remove a trigger. What it has accepted still runs, or is cancelled; messages of its queue wait."""
     async with call.transaction() as connection:
+        await _require_unchanged(call, connection, call.path["trigger"], headers)
         app = await find_app(connection, call.app)
         call.entry.before = await triggers.read_trigger(connection, app, call.path["trigger"])
         removed = await triggers.remove_trigger(
@@ -166,8 +170,12 @@ async def list_topics(call: Call, query: Paging) -> Page[Topic]:
         return await triggers.list_topics(connection, call.app, limit=query.limit, after=query.after)
 
 
-async def _put(call: Call, wanted: Trigger, *, may_replace: bool = True) -> StoredTrigger:
+async def _put(
+    call: Call, wanted: Trigger, *, may_replace: bool = True, condition: IfMatch | None = None
+) -> StoredTrigger:
     async with call.transaction() as connection:
+        if condition is not None:
+            await _require_unchanged(call, connection, wanted.name, condition)
         call.entry.object = wanted.name
         call.entry.before = await _trigger_or_none(call, connection, wanted.name)
         trigger, is_new = await triggers.put_trigger(
@@ -177,6 +185,13 @@ async def _put(call: Call, wanted: Trigger, *, may_replace: bool = True) -> Stor
     call.status = 201 if is_new else 200
     await call.wake_relay()  # a schedule begins, or messages have a consumer now
     return trigger
+
+
+async def _require_unchanged(call: Call, connection: Connection, name: str, condition: IfMatch) -> None:
+    """Raises: ConflictError: the trigger is no longer what the caller has seen."""
+    if condition.is_given:
+        await lock_app_and_rows(connection, call.app)
+        condition.require(await _trigger_or_none(call, connection, name))
 
 
 async def _trigger_or_none(call: Call, connection: Connection, name: str) -> StoredTrigger | None:
