@@ -8,6 +8,7 @@ one of the two is away its figures are missing, not 0, and ``picloud_database_up
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from uuid import UUID
 
 import falcon.asgi
 import psycopg
-import redis.asyncio
 
+from picloud.access import Capability
 from picloud.broker import ASYNC_LIST, METRICS_KEY, SYNC_LIST, worker_alive_key
 from picloud.control.figures import Figures, read_figures
 from picloud.control.system import read_worker_ids
-from picloud.errors import NotFoundError
 from picloud.observability.reporting import Reporter, decode_counts
+from picloud_web.api.credentials import authenticate
+from picloud_web.api.senders import Senders
 from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.exposition import FromRedis, Snapshot, render
 from picloud_web.services import Services
@@ -33,9 +35,19 @@ _FRESH_SECONDS = 5.0
 _SHARE = 0.05
 
 
-def may_read_metrics(_request: falcon.asgi.Request) -> bool:
-    """Whoever reaches PiCloud's own host is shown the figures, names of apps among them. It is decided here only."""
-    return True
+#: Set by every proxy: what carries one of these came from another machine, whoever the peer is.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+def is_from_this_machine(request: falcon.asgi.Request) -> bool:
+    """Whether a program on this machine asks, and no proxy for somebody else."""
+    client = request.scope.get("client")
+    if client is None or any(request.get_header(name) for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(next(iter(client))).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +98,21 @@ class PlatformFigures:
 
 
 class Metrics:
-    """The resource."""
+    """The resource: for programs on this machine, and for whoever may see the installation."""
 
-    def __init__(
-        self,
-        figures: PlatformFigures,
-        reporter: Reporter,
-        redis_client: redis.asyncio.Redis,
-        dispatcher: OutboxDispatcher,
-    ) -> None:
-        self._figures = figures
+    def __init__(self, services: Services, reporter: Reporter, dispatcher: OutboxDispatcher) -> None:
+        self._services = services
+        self._senders = Senders(services.settings)
+        self._figures = PlatformFigures(services)
         self._reporter = reporter
-        self._redis: Any = redis_client
+        self._redis: Any = services.redis
         self._dispatcher = dispatcher
 
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        if not may_read_metrics(request):
-            raise NotFoundError("nothing is here")
+        if not is_from_this_machine(request):
+            # Names of apps are in the figures.
+            caller = await authenticate(self._services, request, self._senders.of(request))
+            caller.require(Capability.INSTANCE_READ)
         snapshot = Snapshot(await self._figures.get(), await self._from_redis(), self._dispatcher.sync_in_flight)
         accept = request.get_header("accept", default="")
         response.data, response.content_type = await asyncio.to_thread(render, snapshot, accept)

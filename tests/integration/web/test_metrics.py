@@ -9,11 +9,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from picloud import broker
+from picloud.access import AppRole, InstanceRole
 from picloud.observability.metrics import HTTP_REQUESTS, RUNS
 from picloud.observability.reporting import Reporter
 from picloud.observability.tally import TALLY, Tally
 from tests.integration.web.conftest import Stage, Web
 from tests.integration.web.emulated_worker import EmulatedWorker
+from tests.seeding import Seeds
 from tests.seeds import create_route
 
 pytestmark = pytest.mark.integration
@@ -29,7 +31,7 @@ def nothing_counted_yet() -> None:
 
 async def scrape(web: Web) -> Samples:
     """By name and the labels' values, in the order of the labels' names."""
-    answer = await web.call("GET", "/metrics")
+    answer = await web.call("GET", "/metrics", remote_addr="127.0.0.1")
     assert answer.status_code == 200
     families = text_string_to_metric_families(answer.text)
     return {
@@ -121,5 +123,22 @@ def test_a_process_is_not_ready_for_a_schema_that_lacks_a_migration(stage: Stage
         assert unfit.json["checks"] == {"database": True, "schema": False, "redis": True}
         stage.db.execute("drop table schema_migrations")
         assert (await web.call("GET", "/readyz")).json["checks"]["schema"] is False
+
+    stage.play(story)
+
+
+def test_figures_are_for_this_machine_and_for_who_may_see_the_installation(stage: Stage) -> None:
+    seeds = Seeds(stage.db)
+    owner = {"Authorization": f"Bearer {seeds.member('owner', role=InstanceRole.OWNER)}"}
+    member = {"Authorization": f"Bearer {seeds.member('anna', {stage.app.id: AppRole.ADMIN})}"}
+    proxied = {"X-Forwarded-For": "192.0.2.7"}
+
+    async def story(web: Web, worker: EmulatedWorker) -> None:
+        assert (await web.call("GET", "/metrics", remote_addr="127.0.0.1")).status_code == 200
+        for address, through in (("192.0.2.7", {}), ("127.0.0.1", proxied)):
+            for headers, status in (({}, 401), (member, 403), (owner, 200)):
+                answer = await web.call("GET", "/metrics", remote_addr=address, headers=through | headers)
+                assert answer.status_code == status, (address, headers)
+                assert (b"picloud_" in answer.content) == (status == 200)
 
     stage.play(story)

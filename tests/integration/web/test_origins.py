@@ -111,7 +111,7 @@ def test_our_own_host_serves_our_own_pages(stage: Stage) -> None:
     async def story(web: Web, worker: EmulatedWorker) -> None:
         assert (await web.call("GET", "/healthz")).json == {"status": "ok"}
         assert (await web.call("GET", "/readyz")).status_code == 200
-        metrics = (await web.call("GET", "/metrics")).text
+        metrics = (await web.call("GET", "/metrics", remote_addr="127.0.0.1")).text
         assert "picloud_redis_up 1.0\n" in metrics
         landing = await web.call("GET", "/")
         assert landing.status_code == 200
