@@ -192,9 +192,12 @@ def test_the_answer_does_not_tell_who_exists_and_the_work_is_the_same(
     people.api.call("PATCH", "/users/gone", {"disabled": True})
     verified: list[str] = []
     real = passwords._is_password
-    monkeypatch.setattr(
-        passwords, "_is_password", lambda stored, password: (verified.append(stored), real(stored, password))[1]
-    )
+
+    def counted(stored: str, password: str) -> bool:
+        verified.append(stored)
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "_is_password", counted)
     answers = [
         people.try_login(name, password, address=f"192.0.2.{number}")
         for number, (name, password) in enumerate(
@@ -274,9 +277,9 @@ def test_one_address_cannot_try_many_names(people: People) -> None:
 def test_whoever_guesses_from_elsewhere_does_not_lock_the_owner_out(people: People) -> None:
     people.user()
     token = people.login(address="192.0.2.7")
-    for _ in range(FREE_BY_NAME + 1):
-        last = people.try_login(password=WRONG, address="203.0.113.5")
-    assert last.status_code == 429
+    for _ in range(FREE_BY_NAME):
+        people.try_login(password=WRONG, address="203.0.113.5")
+    assert people.try_login(password=WRONG, address="203.0.113.5").status_code == 429
     people.login(address="192.0.2.7")
     assert people.call(token, "GET", "/me").status_code == 200
 
