@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import falcon.asgi
+
 from picloud.settings import Settings
 
 _LOCALHOST_SUFFIX = ".localhost"
@@ -87,6 +89,16 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def peer_address(request: falcon.asgi.Request) -> str:
+    """The address at the other end of the connection; empty: it came through a socket file."""
+    client = request.scope.get("client")
+    if client is None:
+        return ""
+    # Any iterable (ASGI, "HTTP connection scope"), even one that can be read only once.
+    request.scope["client"] = known = tuple(client)
+    return str(known[0])
 
 
 def trust(networks: Iterable[str]) -> Callable[[str], bool]:

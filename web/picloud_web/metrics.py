@@ -27,6 +27,7 @@ from picloud_web.api.credentials import authenticate
 from picloud_web.api.senders import Senders
 from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.exposition import FromRedis, Snapshot, render
+from picloud_web.hosts import peer_address
 from picloud_web.services import Services
 from picloud_web.window import REDIS_FAILURES
 
@@ -41,12 +42,11 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 def is_from_this_machine(request: falcon.asgi.Request) -> bool:
     """Whether a program on this machine asks, and no proxy for somebody else."""
-    client = request.scope.get("client")
-    if client is None or any(request.get_header(name) for name in _FORWARDED):
+    if any(request.get_header(name) for name in _FORWARDED):
         return False
     try:
-        return ipaddress.ip_address(next(iter(client))).is_loopback
-    except ValueError:
+        return ipaddress.ip_address(peer_address(request)).is_loopback
+    except ValueError:  # a socket file has no address; a proxy is behind it
         return False
 
 

@@ -13,7 +13,7 @@ from picloud.errors import NotFoundError
 from picloud.settings import Settings
 from picloud_web.dataplane import AppPath, DataPlane
 from picloud_web.directory import Directory
-from picloud_web.hosts import Hosts, trust
+from picloud_web.hosts import Hosts, peer_address, trust
 
 #: Some clients encode the at sign.
 _APP_PREFIXES = (b"/@", b"/%40")
@@ -43,9 +43,9 @@ class OriginMiddleware:
             response.complete = True
 
     def _comes_from_proxy(self, request: falcon.asgi.Request) -> bool:
-        client = request.scope.get("client")
+        peer = peer_address(request)
         # Over a unix socket there is no address: whoever may open the socket is the proxy.
-        return client is None or self._is_trusted(client[0])
+        return not peer or self._is_trusted(peer)
 
     async def _app_path(self, request: falcon.asgi.Request, is_proxy_trusted: bool) -> AppPath | None:
         """Which app, on which path; None: PiCloud itself.

@@ -14,7 +14,7 @@ import falcon.asgi
 
 from picloud.settings import Settings
 from picloud_web.events import SESSION_COOKIE
-from picloud_web.hosts import trust
+from picloud_web.hosts import peer_address, trust
 
 _SECURE_COOKIE = f"__Host-{SESSION_COOKIE}"
 
@@ -45,7 +45,7 @@ class Senders:
 
     def of(self, request: falcon.asgi.Request) -> Sender:
         """The sender of ``request``."""
-        peer = self._peer(request)
+        peer = peer_address(request)
         is_proxy = peer == "" or self._is_trusted(peer)
         is_secure = self._is_secure(request, is_proxy=is_proxy)
         return Sender(
@@ -54,10 +54,6 @@ class Senders:
             user_agent=request.get_header("user-agent", default=""),
             session=_session(request, is_secure=is_secure),
         )
-
-    def _peer(self, request: falcon.asgi.Request) -> str:
-        client = request.scope.get("client")
-        return "" if client is None else str(next(iter(client)))
 
     def _client(self, request: falcon.asgi.Request, peer: str) -> str:
         """The last address in ``X-Forwarded-For`` that is no proxy of ours; what stands before it anybody can write."""
