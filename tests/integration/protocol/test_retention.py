@@ -97,3 +97,24 @@ def test_a_row_that_comes_when_no_day_was_made_in_time_is_kept(stage: Stage) -> 
     (row,) = stage.begin(stage.claimed())
     assert stage.settle(row, "completed") == "done"
     stage.assert_books_balance()
+
+
+def test_sessions_that_are_over_old_failures_and_an_old_setup_link_are_forgotten(stage: Stage) -> None:
+    user = "(select id from principals limit 1)"
+    stage.db.execute("insert into principals (kind, name) values ('user', 'anna') on conflict do nothing")
+    for name, expires, used in (("valid", "1 day", "6 days"), ("old", "-1 second", "0"), ("unused", "1 day", "7 days")):
+        stage.db.execute(
+            "insert into sessions (principal_id, token_hash, expires_at, last_used_at)"
+            f" values ({user}, %s, now() + %s::interval, now() - %s::interval)",
+            (name.encode(), expires, used),
+        )
+    stage.db.execute(
+        "insert into login_failures (subject, failures, last_at) values"
+        " ('name:a', 5, now() - interval '25 hours'), ('name:b', 5, now()),"
+        " ('known:a/192.0.2.7', 0, now() - interval '29 days'), ('known:b/192.0.2.7', 0, now() - interval '31 days')"
+    )
+    stage.db.execute("insert into setup_links (secret_hash, expires_at) values ('x', now())")
+    retention.remove_one_day(stage.db, Settings())
+    assert stage.rows("select token_hash from sessions") == [(b"valid",)]
+    assert stage.rows("select subject from login_failures order by subject") == [("known:a/192.0.2.7",), ("name:b",)]
+    assert stage.rows("select secret_hash from setup_links") == []
