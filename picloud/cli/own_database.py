@@ -70,8 +70,6 @@ def change_database(entry: Entry, change: Callable[[Connection, Caller], Awaitab
     from picloud.database import connection_options
 
     operator = Caller(Principal(0, "service", "local", InstanceRole.OWNER), credential="this machine")
-    with own_database("people"):
-        pass  # says what is wrong with it, in the words of the other commands
 
     async def run() -> T:
         opened: Any = await psycopg.AsyncConnection.connect(_url(), autocommit=True, **connection_options("people"))
@@ -80,7 +78,8 @@ def change_database(entry: Entry, change: Callable[[Connection, Caller], Awaitab
             await write_entry(connection, entry, operator, None)
             return done
 
-    return asyncio.run(run())
+    with own_database("people"):  # says what is wrong with it, also with the connection below
+        return asyncio.run(run())
 
 
 def own_url() -> str:

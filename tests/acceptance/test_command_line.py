@@ -253,9 +253,17 @@ def test_a_person_signs_in_by_password_and_may_what_their_roles_allow(platform: 
     platform.picloud("users", "enable", "anna")
     anna("logout")
     anna("whoami", code=4)
+    anna("users", "password", "olga", "--from-database", stdin="an other horse\n")
+    anna("login", platform.url, "--user", "olga", stdin=f"{password}\n", code=4)
+    anna("login", platform.url, "--user", "olga", stdin="an other horse\n")
+    assert "olga" in anna("users", "ls")
     actions = [each["action"] for each in read(platform, "audit", "ls", "--object", "anna")]
     assert {"create_user", "sign_in", "sign_in_failed", "put_member", "change_password", "change_user"} <= set(actions)
-    assert [each["credential"] for each in read(platform, "audit", "ls", "--object", "olga")] == ["this machine"]
+    by_hand = [each for each in read(platform, "audit", "ls", "--object", "olga") if each["principal"] == "local"]
+    assert [(each["action"], each["credential"]) for each in by_hand] == [
+        ("reset_password", "this machine"),
+        ("create_user", "this machine"),
+    ]
 
 
 def test_on_a_terminal_queues_are_watched_until_ctrl_c(platform: Platform) -> None:
