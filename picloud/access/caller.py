@@ -76,8 +76,8 @@ class Caller:
         if not self._scopes_allow(capability):
             return False
         if isinstance(role, InstanceRole):
-            # A key of one app has no business outside it, except with itself.
-            is_inside = self.app is None or capability is Capability.SELF
+            # A key of one app has no business outside it, except with itself and keys like it.
+            is_inside = self.app is None or capability in {Capability.SELF, Capability.SELF_MANAGE_KEYS}
             return is_inside and self.principal.role.includes(role)
         own = self.role_in(app)
         return own is not None and own.includes(role)

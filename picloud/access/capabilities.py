@@ -15,10 +15,14 @@ from picloud.access.scopes import Scope
 
 
 class Capability(StrEnum):
-    """Something a caller may or may not do: in the installation (``Instance…``), in an app (``App…``), for itself."""
+    """Something a caller may: in the installation (``Instance…``), in an app (``App…``), about itself (``Self…``)."""
 
-    #: See and change what is the caller's own: its name, keys, sessions, password.
+    #: See who one is, and which apps there are for one; revoke the very key that asks.
     SELF = "Self"
+    #: See, make and revoke one's own keys; one's own sessions and password. Not for every key: whoever stole one that may
+    #: run scripts must not be able to lock its owner out.
+    SELF_MANAGE_KEYS = "SelfManageKeys"
+    SELF_MANAGE_SESSIONS = "SelfManageSessions"
 
     INSTANCE_READ = "InstanceRead"
     INSTANCE_CREATE_APPS = "InstanceCreateApps"
@@ -75,6 +79,8 @@ _OF_APPS = (Scope.SCRIPT_READ, Scope.SCRIPT_INVOKE, Scope.DATA_WRITE, Scope.LOG_
 
 GRANTS: Mapping[Capability, Grant] = {
     Capability.SELF: Grant(InstanceRole.MEMBER, frozenset()),
+    Capability.SELF_MANAGE_KEYS: Grant(InstanceRole.MEMBER, frozenset({Scope.APP_ADMIN})),
+    Capability.SELF_MANAGE_SESSIONS: _instance(InstanceRole.MEMBER),
     Capability.INSTANCE_READ: _instance(InstanceRole.ADMIN),
     Capability.INSTANCE_CREATE_APPS: _instance(InstanceRole.ADMIN),
     Capability.INSTANCE_MANAGE_USERS: _instance(InstanceRole.ADMIN),

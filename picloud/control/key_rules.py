@@ -1,7 +1,8 @@
 """Which keys a caller may make: none that may more, or lives longer, than what the caller presented.
 
 A key that could make another one of its kind could not be taken back: whoever stole it would keep a copy that its owner
-does not know. So only sessions and keys with an admin's scope make keys.
+does not know. So only sessions and keys with an admin's scope make keys: those that have ``SelfManageKeys`` or, for keys
+of an app, ``AppManageKeys``.
 """
 
 from __future__ import annotations
@@ -60,10 +61,7 @@ async def make_key(connection: Connection, caller: Caller, wanted: WantedKey) ->
 
 
 def _check_scopes(caller: Caller, scopes: frozenset[Scope]) -> None:
-    own = caller.effective_scopes
-    if caller.key_id is not None and own.isdisjoint({Scope.APP_ADMIN, Scope.INSTANCE_ADMIN}):
-        raise PermissionDeniedError("a key makes keys only with the scope app:admin or instance:admin")
-    beyond = with_included(scopes) - own
+    beyond = with_included(scopes) - caller.effective_scopes
     if beyond:
         raise PermissionDeniedError(f"this key has not itself the scope {' and '.join(sorted(beyond & ALL_SCOPES))}")
 

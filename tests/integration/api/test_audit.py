@@ -116,7 +116,16 @@ def test_a_key_makes_no_key_that_may_more_than_itself(api: Api, seeds: Seeds) ->
     assert sooner["expires_at"] == "2098-01-01T00:00:00Z"
     grandchild = api.post("/keys", {"name": "reader", "scopes": ["log:read"]}, expect=201)["key"]
     refused = api.request("POST", "/keys", {"name": "copy"}, key=grandchild)
-    assert (refused.status_code, "only with the scope" in refused.json["detail"]) == (403, True)
+    assert (refused.status_code, "needs the scope app:admin" in refused.json["detail"]) == (403, True)
+
+
+def test_a_key_that_may_little_revokes_itself_and_cannot_lock_its_owner_out(api: Api) -> None:
+    small = api.post("/keys", {"name": "small", "scopes": ["script:invoke"]}, expect=201)
+    other = api.post("/keys", {"name": "other"}, expect=201)
+    for method, path in (("DELETE", f"/keys/{other['id']}"), ("GET", "/keys"), ("GET", "/me/sessions")):
+        assert api.request(method, path, key=small["key"]).status_code == 403, path
+    assert api.request("DELETE", f"/keys/{small['id']}", key=small["key"]).status_code == 200
+    assert api.request("GET", "/me", key=small["key"]).status_code == 401
 
 
 def test_a_member_sees_its_own_keys_and_an_app_admin_those_of_the_app(api: Api, seeds: Seeds) -> None:

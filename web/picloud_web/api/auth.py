@@ -119,7 +119,7 @@ async def sign_out(call: Call) -> None:
     call.cookies.append(session_cookie("", 0, is_secure=call.sender.is_secure))
 
 
-@api.get("/me/sessions", needs=Capability.SELF)
+@api.get("/me/sessions", needs=Capability.SELF_MANAGE_SESSIONS)
 async def list_sessions(call: Call, query: Paging) -> Page[Session]:
     """The caller's own sessions, newest first, without those that are over."""
     async with call.reading() as connection:
@@ -128,14 +128,14 @@ async def list_sessions(call: Call, query: Paging) -> Page[Session]:
         )
 
 
-@api.delete("/me/sessions/{id:int}", needs=Capability.SELF)
+@api.delete("/me/sessions/{id:int}", needs=Capability.SELF_MANAGE_SESSIONS)
 async def end_session(call: Call) -> None:
     """End a session of the caller's own, at once."""
     async with call.transaction() as connection:
         await sessions.end_session(connection, call.principal.id, call.path["id"])
 
 
-@api.post("/me/password", needs=Capability.SELF, statuses=(204,), max_body_bytes=_MAX_BODY_BYTES)
+@api.post("/me/password", needs=Capability.SELF_MANAGE_SESSIONS, statuses=(204,), max_body_bytes=_MAX_BODY_BYTES)
 async def change_password(call: Call, body: PasswordChange) -> None:
     """Change one's own password, with the old one. All other sessions of the caller end; keys stay."""
     name = call.principal.name

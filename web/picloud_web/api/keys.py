@@ -87,20 +87,20 @@ async def show_me(call: Call) -> Me:
     )
 
 
-@api.get("/keys", needs=Capability.SELF)
+@api.get("/keys", needs=Capability.SELF_MANAGE_KEYS)
 async def list_keys(call: Call, query: Paging) -> Page[Key]:
     """Keys, newest first, without the keys themselves: the caller's own; for instance admins all."""
     async with call.reading() as connection:
         return await identity.list_keys(connection, limit=query.limit, after=query.after, **_within(call))
 
 
-@api.post("/keys", needs=Capability.SELF, statuses=(201,))
+@api.post("/keys", needs=Capability.SELF_MANAGE_KEYS, statuses=(201,))
 async def create_key(call: Call, body: NewKey) -> MadeKey:
     """Make a key; the answer is the only time it is shown."""
     return await _make(call, WantedKey(body.name, body.expires_at, body.scopes, body.app, body.principal))
 
 
-@api.get("/keys/{id:int}", needs=Capability.SELF)
+@api.get("/keys/{id:int}", needs=Capability.SELF_MANAGE_KEYS)
 async def show_key(call: Call) -> Key:
     """One key, without the key itself."""
     async with call.reading() as connection:
@@ -109,7 +109,9 @@ async def show_key(call: Call) -> Key:
 
 @api.delete("/keys/{id:int}", needs=Capability.SELF, statuses=(200,))
 async def revoke_key(call: Call) -> Key:
-    """Revoke a key; it is refused from now on, everywhere."""
+    """Revoke a key; it is refused from now on, everywhere. Every key may revoke itself."""
+    if call.path["id"] != call.caller.key_id:
+        call.caller.require(Capability.SELF_MANAGE_KEYS)
     async with call.transaction() as connection:
         return await identity.revoke_key(connection, call.path["id"], **_within(call))
 
