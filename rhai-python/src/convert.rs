@@ -265,7 +265,7 @@ impl<'py> Writer<'py> {
             return Ok(Bound::new(py, range)?.into_any());
         }
         if let Some(fault) = value.read_lock::<Fault>() {
-            return self.map(&fault.to_map(), depth + 1);
+            return self.map(&fault.members, depth + 1);
         }
         Err(Refused::Unsupported(format!("a {} cannot leave the script", text::type_name(value))))
     }

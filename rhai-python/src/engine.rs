@@ -77,6 +77,8 @@ pub struct Template {
     pub limits: Arc<Limits>,
     pub types: TypeTable,
     pub resolver: Option<Py<PyAny>>,
+    /// Says what scripts see of an exception.
+    pub describe_error: Option<Py<PyAny>>,
     modules: Vec<(String, Shared<Module>)>,
     type_module: Option<Shared<Module>>,
     disabled: Vec<String>,
@@ -191,7 +193,7 @@ impl PyEngine {
     #[new]
     #[pyo3(signature = (
         *, modules = None, types = None, limits = None, resolver = None, allowed_symbols = None,
-        strict_variables = false, disabled_symbols = None, language = None
+        strict_variables = false, disabled_symbols = None, language = None, describe_error = None
     ))]
     #[allow(clippy::too_many_arguments)] // All by keyword.
     fn new(
@@ -204,6 +206,7 @@ impl PyEngine {
         strict_variables: bool,
         disabled_symbols: Option<&Bound<'_, PyAny>>,
         language: Option<Bound<'_, PyAny>>,
+        describe_error: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let limits = limits.map_or_else(|| py.import("rhai.limits")?.getattr("Limits")?.call0(), Ok)?;
         let language = language.map_or_else(|| py.import("rhai.language")?.getattr("Language")?.call0(), Ok)?;
@@ -217,6 +220,7 @@ impl PyEngine {
             limits: Arc::new(Limits::read(&limits)?),
             types: type_table,
             resolver,
+            describe_error,
             modules: build_modules(modules, &slot)?,
             type_module,
             allows_eval: !disabled.iter().any(|symbol| symbol == "eval"),

@@ -6,14 +6,14 @@
 use std::any::TypeId;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use rhai::{Dynamic, EvalAltResult, FnPtr, FuncRegistration, Module, NativeCallContext, RhaiFunc, Shared};
+use rhai::{Dynamic, EvalAltResult, FnPtr, FuncRegistration, Map, Module, NativeCallContext, RhaiFunc, Shared};
 
 use crate::convert::{Reader, Refused, Writer};
 use crate::engine::Template;
-use crate::fault::Fault;
+use crate::fault::{self, Fault};
 use crate::function::{Function, Gate};
 use crate::json::{self, JsonError, Shape};
 use crate::run::{self, Run, Stop};
@@ -314,7 +314,7 @@ impl HostFunction {
         let result = Python::attach(|py| match self.call_python(py, run, template, context, args) {
             Ok(value) => Ok(value),
             Err(Failed::Script(error)) => Err(error),
-            Err(Failed::Raised(error)) => Err(raised(py, run, error)),
+            Err(Failed::Raised(error)) => Err(raised(py, run, template, error)),
         });
         run.expect_clock();
         placed(context, result)
@@ -385,7 +385,7 @@ fn argument<'py>(
 }
 
 /// An exception of Python as an error of the script.
-pub fn raised(py: Python<'_>, run: &Run, error: PyErr) -> Box<EvalAltResult> {
+pub fn raised(py: Python<'_>, run: &Run, template: &Template, error: PyErr) -> Box<EvalAltResult> {
     let exception = error.value(py);
     if let Some(original) = run.recall(exception.as_any()) {
         return original;
@@ -395,11 +395,30 @@ pub fn raised(py: Python<'_>, run: &Run, error: PyErr) -> Box<EvalAltResult> {
     }
     let kind = exception.get_type().name().map_or_else(|_| "Exception".into(), |name| name.to_string());
     let message = exception.str().map_or_else(|_| kind.clone(), |text| text.to_string_lossy().into_owned());
-    let message = text::display_cut(&message.into(), MOST_MESSAGE_BYTES);
+    let message = text::display_cut(&message.into(), MOST_MESSAGE_BYTES).into();
+    let members = match &template.describe_error {
+        None => fault::plain(&kind, &message),
+        Some(describe) => match described(run, template, describe.bind(py), exception) {
+            Ok(members) => members,
+            Err(failed) => return run.fatal(failed),
+        },
+    };
+    let message = members.get("message").and_then(|told| told.clone().into_immutable_string().ok()).unwrap_or(message);
     // `into_value` also gives the exception its traceback.
     let cause = Some(Arc::new(error.into_value(py).into_any()));
-    let fault = Fault { kind: kind.into(), message: message.into(), cause };
-    EvalAltResult::ErrorRuntime(Dynamic::from(fault), rhai::Position::NONE).into()
+    Fault { kind: kind.into(), message, members: members.into(), cause }.thrown()
+}
+
+/// What scripts see of an exception, in the words of whoever made the engine.
+fn described(
+    run: &Run,
+    template: &Template,
+    describe: &Bound<'_, PyAny>,
+    exception: &Bound<'_, PyBaseException>,
+) -> PyResult<Map> {
+    let shape = Shape { depth: run.limits.max_value_depth, nodes: run.limits.max_value_nodes };
+    let members = Reader::new(&template.types, shape).read(&describe.call1((exception,))?)?;
+    members.try_cast::<Map>().ok_or_else(|| PyTypeError::new_err("describe_error returns a dict"))
 }
 
 /// Longest message a script sees of an exception.

@@ -46,7 +46,9 @@ impl Resolver {
         let Some(resolver) = &self.template.resolver else { return Err(missing()) };
         let answered = Python::attach(|py| -> Answer<Option<Fetched>> {
             let answer = resolver.bind(py).call1((path, importer));
-            answer.and_then(|answer| read_answer(&answer)).map_err(|error| host::raised(py, &self.run, error))
+            answer
+                .and_then(|answer| read_answer(&answer))
+                .map_err(|error| host::raised(py, &self.run, &self.template, error))
         });
         self.run.expect_clock();
         match answered? {

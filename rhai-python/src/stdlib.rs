@@ -141,12 +141,11 @@ fn register_json(module: &mut Module) {
 
 fn register_faults(module: &mut Module) {
     module.set_custom_type::<Fault>("error");
-    for (name, read) in [("message", true), ("kind", false)] {
-        FuncRegistration::new_getter(name).in_global_namespace().with_purity(true).set_into_module(
-            module,
-            move |fault: &mut Fault| if read { fault.message.clone() } else { fault.kind.clone() },
-        );
-    }
+    // Rhai asks the indexer for a property that has no getter: `e.code`.
+    FuncRegistration::new_index_getter()
+        .in_global_namespace()
+        .with_purity(true)
+        .set_into_module(module, |fault: &mut Fault, name: &str| fault.member(name));
 }
 
 fn parse_json(text: &str) -> Answer<Dynamic> {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Optional, TypedDict, Union
+from typing import Any, Optional, TypedDict, Union, cast
 
 import pytest
 import rhai
@@ -266,6 +266,38 @@ def test_a_script_can_catch_an_exception() -> None:
         "no",
         "no",
     ]
+
+
+def described(error: Exception) -> dict[str, Any]:
+    if isinstance(error, LookupError):
+        return {"message": f"there is no {error}", "code": "not_found", "details": {"tried": [1, 2]}}
+    if isinstance(error, ValueError):
+        raise error
+    return cast("dict[str, Any]", [])
+
+
+def test_who_makes_an_engine_says_what_scripts_see_of_an_exception() -> None:
+    engine = rhai.Engine(modules=[tools()], describe_error=described)
+    seen = 'e.message, e.code, e["code"], e.details.tried[1], e.kind, `${e}`, e'
+    told = engine.compile(f'try {{ tools::fail("way"); }} catch (e) {{ return [{seen}]; }}').run()
+    assert told[:6] == ["there is no way", "not_found", "not_found", 2, None, "there is no way"]
+    assert told[6] == {"message": "there is no way", "code": "not_found", "details": {"tried": [1, 2]}}
+    with pytest.raises(rhai.RhaiHostError) as caught:
+        engine.compile('tools::fail("way")').run()
+    assert (caught.value.message, caught.value.kind) == ("there is no way", "LookupError")
+    assert type(caught.value.__cause__) is LookupError
+
+
+@pytest.mark.parametrize(("raised", "expected"), [(ValueError("no"), ValueError), (OSError("no"), TypeError)])
+def test_no_script_catches_that_an_error_cannot_be_described(raised: Exception, expected: type[Exception]) -> None:
+    def fail() -> None:
+        raise raised
+
+    module = rhai.Module("own")
+    module.fn(fail)
+    engine = rhai.Engine(modules=[module], describe_error=described)
+    with pytest.raises(expected):
+        engine.compile("try { own::fail() } catch { 1 }").run()
 
 
 def test_an_uncaught_exception_is_the_cause() -> None:

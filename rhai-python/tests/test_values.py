@@ -113,9 +113,9 @@ def test_what_is_not_json_is_refused(document: bytes) -> None:
 
 
 def test_a_script_can_catch_bad_json() -> None:
-    script = ENGINE.compile('try { json::parse("{"); } catch (e) { return [e.kind, e.message]; }')
-    kind, message = script.run()
-    assert kind == "JsonError"
+    script = ENGINE.compile('try { json::parse("{"); } catch (e) { return [e.kind, e.code, e.retryable, e.message]; }')
+    kind, code, is_retryable, message = script.run()
+    assert (kind, code, is_retryable) == ("JsonError", "json_error", False)
     assert "byte 1" in message
 
 

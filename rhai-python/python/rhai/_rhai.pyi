@@ -230,6 +230,8 @@ class Engine:
         strict_variables: using a variable that does not exist fails while compiling.
         disabled_symbols: further keywords and operators scripts may not use.
         language: switches of the language.
+        describe_error: called with an exception of a host function; the dict it returns is what a script sees of it
+            when it catches it. None: ``kind``, the name of its class, and ``message``.
     """
 
     def __new__(
@@ -243,6 +245,7 @@ class Engine:
         strict_variables: bool = False,
         disabled_symbols: Iterable[str] | None = None,
         language: Language | None = None,
+        describe_error: Callable[[Exception], dict[str, Any]] | None = None,
     ) -> Engine: ...
     @property
     def limits(self) -> Limits: ...

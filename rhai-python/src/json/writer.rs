@@ -83,7 +83,7 @@ impl Writer {
         } else if let Some(done) = frozen::with_array(value, |array| self.array(array, depth + 1)) {
             return done;
         } else if let Some(fault) = value.read_lock::<crate::fault::Fault>() {
-            return self.map(&fault.to_map(), depth + 1);
+            return self.map(&fault.members, depth + 1);
         } else if value.is_shared() {
             return self.value(&value.flatten_clone(), depth);
         } else if let Some(pointer) = value.read_lock::<FnPtr>().filter(|_| self.functions) {
