@@ -19,6 +19,7 @@ HTTP statuses are decided in ``picloud_web.problems``, exit codes in
     ├── ConflictError           the thing named is in another state by now
     ├── AuthenticationError     no key, or one that is not valid
     ├── PermissionDeniedError   a valid key that may not do this
+    ├── LimitExceededError      more was asked for than a limit allows
     ├── CapacityError           no room now; try again after a moment
     └── UnavailableError        PostgreSQL or Redis does not answer
 """
@@ -116,6 +117,12 @@ class PermissionDeniedError(PiCloudError):
     """Raised when a valid key may not do what was asked."""
 
     code = "permission_denied"
+
+
+class LimitExceededError(PiCloudError):
+    """Raised when more was asked for than a limit allows; the same again is refused again."""
+
+    code = "limit_exceeded"
 
 
 class CapacityError(PiCloudError):

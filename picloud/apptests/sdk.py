@@ -84,8 +84,8 @@ def fire(run: RunContext, source: str, event: dict[str, Any]) -> list[Any]:
 def invoke(run: RunContext, script: str, args: Json) -> dict[str, Any]:
     """Run a script once, as `picloud invoke` does; what came of it, as for `fire`.
 
-    Raises:
-        NoSuchScriptError: the app has none of this name.
+    Throws:
+        script_not_found: the app has none of this name.
 
     Example:
         let run = test::invoke("send_invoice", #{ order: 7 });
@@ -101,8 +101,8 @@ def invoke(run: RunContext, script: str, args: Json) -> dict[str, Any]:
 def run_script(run: RunContext, script: str, context: ContextFixture | None = None) -> dict[str, Any]:
     """Run a script once with a `ctx` of the test's choice, whatever its triggers say; what came of it, as for `fire`.
 
-    Raises:
-        NoSuchScriptError: the app has none of this name.
+    Throws:
+        script_not_found: the app has none of this name.
 
     Example:
         let run = test::run("pack", #{ event: #{ source: "queue", message: #{ order: "1" } }, attempt: 2 });

@@ -33,7 +33,7 @@ def compact_json(value: Any) -> str:
 
 
 def error_text(error: Any, script: str | None = None) -> str:
-    """An error object of the API, ``{"code", "message", …}``, in one phrase with its place.
+    """An error object of the API, ``{"code", "message", …}``, in one phrase with its place; without its hint.
 
     Args:
         error: as the API gives it; None: no error.
@@ -46,6 +46,11 @@ def error_text(error: Any, script: str | None = None) -> str:
     within = error.get("script") or script
     place = ":".join(str(part) for part in (within, line, column) if part) if line else ""
     return f"{place}: {message}" if place else message
+
+
+def error_hint(error: Any) -> str | None:
+    """What an error object of the API says to do."""
+    return str(error["hint"]) if _is_object(error) and error.get("hint") else None
 
 
 def error_code(error: Any) -> str | None:

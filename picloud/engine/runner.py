@@ -8,7 +8,6 @@ exception to the caller: it is a ``RunResult`` with a ``RunFailure``.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -23,14 +22,13 @@ import rhai
 from picloud.engine.limits import ScriptLimits, engine_limits
 from picloud.engine.sdk.context import RunContext, RunLog
 from picloud.engine.sdk.description import SdkModule
+from picloud.engine.sdk.errors import caught_by_scripts, told_of
 from picloud.engine.sdk.modules.response import Response
 from picloud.engine.sdk.modules.url import query_fields
 from picloud.engine.sdk.registration import register, script_modules
 from picloud.errors import PiCloudError, ScriptError
 from picloud.services.desk import RunServices
 from picloud.settings import SandboxCeilings
-
-_LOG = logging.getLogger("picloud.engine")
 
 #: Compiled scripts kept in a process; the least recently used goes first.
 _CACHED_SCRIPTS = 512
@@ -77,6 +75,7 @@ class RunFailure:
             request_not_usable, cancelled or internal_error.
         script: that the place is in, when it is another than the one that ran: one it imports.
         reason: the code of what a service refused.
+        hint: what to do about that.
         retryable: False: trying again cannot help, or the script said so.
         retry_after_ms: the delay the script asked for.
     """
@@ -89,6 +88,7 @@ class RunFailure:
     script: str | None = None
     limit: str | None = None
     reason: str | None = None
+    hint: str | None = None
     value: Any = None
     retryable: bool = True
     retry_after_ms: int | None = None
@@ -104,6 +104,7 @@ class RunFailure:
             "script": self.script,
             "limit": self.limit,
             "reason": self.reason,
+            "hint": self.hint,
             "value": self.value,
         }
         return json.dumps({name: value for name, value in document.items() if value is not None}, default=repr).encode()
@@ -153,7 +154,11 @@ class ScriptRunner:
         self._ceilings = ceilings
         self._new_context = new_context
         self._engine = rhai.Engine(
-            modules=modules, types=types, limits=engine_limits(ScriptLimits(), ceilings), resolver=self._imported
+            modules=modules,
+            types=types,
+            limits=engine_limits(ScriptLimits(), ceilings),
+            resolver=self._imported,
+            describe_error=caught_by_scripts,
         )
         self._compiled: OrderedDict[tuple[int, int], rhai.Script | RunFailure] = OrderedDict()
         self._limits: dict[ScriptLimits, rhai.Limits] = {}
@@ -392,12 +397,11 @@ def _failure_of(error: rhai.RhaiError) -> RunFailure:
 
 
 def _refused(error: rhai.RhaiHostError, place: dict[str, Any]) -> RunFailure:
-    """A service said no, or broke: then its error is ours and nobody else's business."""
-    cause = error.__cause__
-    if isinstance(cause, PiCloudError):
-        return RunFailure("script_failed", cause.message, reason=cause.code, **place)
-    _LOG.error("a host function failed", exc_info=cause)
-    return RunFailure("internal_error", "a function of PiCloud failed; see the worker's log", **place)
+    """A service said no, or broke."""
+    told = told_of(error.__cause__)
+    if told.code == PiCloudError.code:
+        return RunFailure("internal_error", told.message, **place)
+    return RunFailure("script_failed", told.message, reason=told.code, hint=told.hint, **place)
 
 
 def _thrown(error: rhai.RhaiThrow, place: dict[str, Any]) -> RunFailure:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import UUID
 
-from picloud.errors import CapacityError, InvalidInputError, NotFoundError, PiCloudError
+from picloud.errors import InvalidInputError, LimitExceededError, NotFoundError, PiCloudError
 from picloud.ids import new_id
 from picloud.observability.traceparent import TraceContext
 from picloud.retries import RetryPolicy
@@ -237,7 +237,7 @@ class RunServices:
         order_key: str | None = None,
     ) -> UUID:
         if len(message) > self._desk.most_message_bytes:
-            raise CapacityError(
+            raise LimitExceededError(
                 f"a message has {len(message)} bytes, more than PICLOUD_MAX_BODY_BYTES"
                 f" ({self._desk.most_message_bytes}) allows",
                 code="message_too_large",
@@ -245,7 +245,7 @@ class RunServices:
         self._sent_bytes += len(message)
         sent = self._sent = self._sent or []
         if len(sent) >= MOST_SENT or self._sent_bytes > MOST_BYTES:
-            raise CapacityError(
+            raise LimitExceededError(
                 f"one run may send {MOST_SENT} messages and {MOST_BYTES} bytes", code="too_many_effects"
             )
         identifier = new_id()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from picloud.errors import CapacityError, InvalidInputError
+from picloud.errors import InvalidInputError, LimitExceededError
 from picloud.services.effects import MOST_BYTES, MOST_KEYS, KeyId, KvWrite
 from picloud.triggers.globs import wrong_name
 
@@ -169,13 +169,13 @@ class KvBuffer:
         """All keys that begin with ``prefix``.
 
         Raises:
-            CapacityError: more than ``MAX_LISTED``; ``entries`` returns them page by page.
+            LimitExceededError: more than ``MAX_LISTED``; ``entries`` returns them page by page.
         """
         self._check_collection(collection)
         found: list[str] = []
         for key, _ in self._merged(collection, prefix, None, MAX_LISTED):
             if len(found) == MAX_LISTED:
-                raise CapacityError(
+                raise LimitExceededError(
                     f"more than {MAX_LISTED} keys of {collection} begin with {prefix!r}: list them page by page",
                     code="too_many_keys",
                 )
@@ -236,16 +236,16 @@ class KvBuffer:
 
     def _write(self, name: KeyId, write: KvWrite) -> None:
         if write.value is not None and len(write.value) > self._limits.max_value_bytes:
-            raise CapacityError(
+            raise LimitExceededError(
                 f"the value for {name.collection}/{name.key} has {len(write.value)} bytes,"
                 f" more than PICLOUD_KV_MAX_VALUE_BYTES ({self._limits.max_value_bytes}) allows",
-                code="kv_value_too_large",
+                code="value_too_large",
             )
         self._make_room(name)
         earlier = self.writes.get(name)
         self._size += len(write.value or b"") - len(earlier.value or b"" if earlier else b"")
         if self._size > MOST_BYTES:
-            raise CapacityError(f"one run may write {MOST_BYTES} bytes to kv", code="too_many_effects")
+            raise LimitExceededError(f"one run may write {MOST_BYTES} bytes to kv", code="too_many_effects")
         if write.value is None:
             self._growth.pop(name, None)
         else:
@@ -258,7 +258,7 @@ class KvBuffer:
         if name in self.reads or name in self.writes:
             return
         if len(self.reads.keys() | self.writes.keys()) >= MOST_KEYS:
-            raise CapacityError(f"one run may read and write {MOST_KEYS} keys", code="too_many_effects")
+            raise LimitExceededError(f"one run may read and write {MOST_KEYS} keys", code="too_many_effects")
 
     def _check_quota(self, name: KeyId, value: bytes) -> None:
         """Refuse a write that would make the app keep more than it may.
@@ -274,10 +274,10 @@ class KvBuffer:
                 written = value if each == name else self.writes[each].value
                 self._growth[each] = self._grown(each, written, self._store.read(each))
         if not self._fits(used):
-            raise CapacityError(
+            raise LimitExceededError(
                 f"the app keeps {used.keys} keys and {used.bytes} bytes; this installation allows"
                 f" {self._limits.max_keys} (PICLOUD_KV_MAX_KEYS) and {self._limits.max_bytes} (PICLOUD_KV_MAX_BYTES)",
-                code="kv_quota_exceeded",
+                code="quota_exceeded",
             )
 
     def _fits(self, used: Usage) -> bool:

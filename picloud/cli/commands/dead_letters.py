@@ -14,7 +14,7 @@ from picloud.cli.commands.resolutions import edit, ignore, replay
 from picloud.cli.help import example
 from picloud.cli.options import as_query, connected, json_option, limit_option
 from picloud.cli.output import Column, print_fields, print_json, print_rows, status
-from picloud.cli.text import age, compact_json, error_text, local_clock, one_line, printable
+from picloud.cli.text import age, compact_json, error_hint, error_text, local_clock, one_line, printable
 
 _COLUMNS = (
     Column("ID", "id"),
@@ -124,6 +124,7 @@ def _print_letter(found: dict[str, Any]) -> None:
             ("died", local_clock(found["died_at"])),
             ("fingerprint", found["fingerprint"]),
             ("error", error_text(found["last_error"], found["script"])),
+            ("hint", error_hint(found["last_error"])),
             ("event", _indented(found["event"])),
             ("as it died", _indented(found["edited_from"]) if found["is_edited"] else None),
         )

@@ -12,7 +12,7 @@ from picloud.cli.commands.logs import print_lines
 from picloud.cli.help import example
 from picloud.cli.options import as_query, connected, filters, id_type, json_option, limit_option
 from picloud.cli.output import Column, Row, dim, note, print_fields, print_json, print_rows, status
-from picloud.cli.text import age, compact_json, error_text, local_clock, one_line, printable
+from picloud.cli.text import age, compact_json, error_hint, error_text, local_clock, one_line, printable
 
 _STATUSES = ("pending", "running", "completed", "failed", "dead", "cancelled", "depth_exceeded", "abandoned")
 
@@ -155,6 +155,7 @@ def _print_execution(found: dict[str, Any]) -> None:
             ("caused by", found.get("parent_execution_id")),
             ("depth", found["trigger_depth"] or None),
             ("error", error_text(found["error"], found["script"])),
+            ("hint", error_hint(found["error"])),
             ("result", _result(found)),
         )
     )

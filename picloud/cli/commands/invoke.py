@@ -13,7 +13,7 @@ from picloud.cli.exit_codes import ExitCode, exit_code_of_run
 from picloud.cli.help import example
 from picloud.cli.options import connected, json_option, read_json
 from picloud.cli.output import note, print_json
-from picloud.cli.text import error_code, error_text, printable
+from picloud.cli.text import error_code, error_hint, error_text, printable
 from picloud.errors import PiCloudError
 
 #: Longer than any script may run (PICLOUD_SANDBOX_MAX_TIMEOUT_SECONDS is at most an hour).
@@ -54,9 +54,11 @@ def _report(answer: dict[str, Any], script: str, *, as_json: bool) -> None:
             _print_result(answer.get("result"))
         return
     what = error_text(error, script) or f"the execution is {answer['status']}"
+    where = f"`picloud logs --execution {answer['execution_id']}` shows what it logged"
+    advice = error_hint(error)
     raise PiCloudError(
         what,
-        hint=f"`picloud logs --execution {answer['execution_id']}` shows what it logged",
+        hint=f"{advice}; {where}" if advice else where,
         code="no_answer" if code is ExitCode.TIMED_OUT else "function_failed",
     )
 

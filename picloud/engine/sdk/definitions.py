@@ -86,14 +86,14 @@ def _explained(function: SdkFunction) -> str:
     said = [f"- `{each.name}`: {each.doc}" for each in function.parameters if each.doc]
     if said:
         parts.append("\n".join(said))
-    parts += _raises(function.doc)
+    parts += _throws(function.doc)
     if function.doc.example:
         parts.append(f"```rhai\n{function.doc.example}\n```")
     return "\n\n".join(parts)
 
 
-def _raises(doc: Docstring) -> list[str]:
-    return [f"Throws `{kind}`: {when}" for kind, when in doc.raises.items()]
+def _throws(doc: Docstring) -> list[str]:
+    return [f"Throws `{code}`: {when}" for code, when in doc.throws.items()]
 
 
 def _comment(text: str) -> str:

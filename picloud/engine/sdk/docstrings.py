@@ -1,6 +1,6 @@
 """Reads the docstrings of what scripts may call: Google style, written for people who write scripts.
 
-A summary, paragraphs, then any of ``Args:``, ``Attributes:``, ``Raises:`` and ``Example:``.
+A summary, paragraphs, then any of ``Args:``, ``Attributes:``, ``Throws:`` and ``Example:``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from textwrap import dedent
 
-_HEADING = re.compile(r"^(Args|Attributes|Raises|Example):$", re.MULTILINE)
+_HEADING = re.compile(r"^(Args|Attributes|Throws|Example):$", re.MULTILINE)
 _ENTRY = re.compile(r"^(\w+): (.+(?:\n +.+)*)", re.MULTILINE)
 
 
@@ -21,13 +21,13 @@ class Docstring:
     Attributes:
         text: summary and paragraphs, Markdown.
         entries: of ``Args`` or ``Attributes``: what is said of each name.
-        raises: what is said of each kind of error.
+        throws: what is said of each code of an error, as scripts that catch it see it.
         example: lines of a script; ``// value`` behind a line says what it gives.
     """
 
     text: str
     entries: dict[str, str]
-    raises: dict[str, str]
+    throws: dict[str, str]
     example: str
 
     @property
@@ -48,7 +48,7 @@ def parse_docstring(docstring: str | None, owner: str) -> Docstring:
     return Docstring(
         text=text.strip(),
         entries=_entries(sections.get("Args") or sections.get("Attributes") or ""),
-        raises=_entries(sections.get("Raises", "")),
+        throws=_entries(sections.get("Throws", "")),
         example=sections.get("Example", "").rstrip(),
     )
 

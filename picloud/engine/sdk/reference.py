@@ -100,7 +100,7 @@ def _function(function: SdkFunction, prefix: str) -> str:
         listed.append(_shape("…", function.returned_shape))
     if listed:
         blocks.append("\n".join(listed))
-    blocks += [f"Throws `{kind}`: {when}" for kind, when in function.doc.raises.items()]
+    blocks += [f"Throws `{code}`: {when}" for code, when in function.doc.throws.items()]
     if function.doc.example:
         blocks.append(f"```rhai\n{function.doc.example}\n```")
     return "\n\n".join(blocks) + "\n"

@@ -87,6 +87,12 @@ def test_a_script_that_failed_ends_with_3_and_tells_where(picloud: CommandLine, 
     ]
 
 
+def test_what_the_error_advises_comes_before_our_own_advice(picloud: CommandLine, server: FakeServer) -> None:
+    error = {"code": "script_failed", "message": "no queue", "reason": "queue_not_found", "hint": "declare it"}
+    server.on("POST", "/apps/shop/scripts/sum/invoke", answer(status="failed", error=error))
+    assert "hint: declare it; `picloud logs --execution" in picloud("invoke", "shop", "sum").stderr
+
+
 def test_a_script_that_took_too_long_ends_with_7(picloud: CommandLine, server: FakeServer) -> None:
     error = {"code": "script_timeout", "message": "ran past 10 s"}
     server.on("POST", "/apps/shop/scripts/sum/invoke", answer(status="failed", error=error))
@@ -183,6 +189,13 @@ def test_an_execution_is_shown_with_its_error_and_logs(picloud: CommandLine, ser
     assert "error       orders:4:2: no \\x1b[31mstock\n" in done.stdout
     assert "attempt 2  packed" in done.stdout
     assert json.loads(picloud("executions", "show", ID, "--json").stdout)["logs"] == [LINE]
+    assert "hint" not in done.stdout
+
+
+def test_an_execution_is_shown_with_the_hint_of_its_error(picloud: CommandLine, server: FakeServer) -> None:
+    error = {"code": "script_failed", "message": "no queue", "reason": "queue_not_found", "hint": "declare it"}
+    server.on("GET", f"/executions/{ID}", {**EXECUTION, "error": error, "logs": []})
+    assert "hint        declare it\n" in picloud("executions", "show", ID).stdout
 
 
 def node(number: int, parent: int | None, **values: Any) -> dict[str, Any]:

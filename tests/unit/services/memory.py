@@ -53,12 +53,15 @@ class MemoryWorld:
     answer: OutboundResponse = field(default_factory=lambda: OutboundResponse(204, (), b"", "https://example.com/"))
     #: No two worlds have a script of one id: compiled scripts are kept by id.
     serial: int = field(default_factory=itertools.count(1_000).__next__)
+    limits: KvLimits = LIMITS
+    #: What calls fail with; None: they are answered.
+    breaks_with: Exception | None = None
     calls: list[tuple[int, OutboundRequest]] = field(default_factory=list[tuple[int, OutboundRequest]])
 
     def desk(self, *, sends_mail: bool = True) -> Desk:
         return Desk(
             store=self.store,
-            kv_limits=LIMITS,
+            kv_limits=self.limits,
             catalogs=self,
             retry=RetryPolicy(3, "constant", 0, 0, 0),
             most_message_bytes=1_000,
@@ -75,6 +78,8 @@ class MemoryWorld:
 
     def _call(self, _run: RunOf, ordinal: int, request: OutboundRequest) -> OutboundResponse:
         self.calls.append((ordinal, request))
+        if self.breaks_with is not None:
+            raise self.breaks_with
         return self.answer
 
     def _secret(self, app_id: int, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from picloud.errors import CapacityError, InvalidInputError
+from picloud.errors import InvalidInputError, LimitExceededError
 from picloud.services.effects import MOST_KEYS, KeyId, KvWrite
 from picloud.services.kv import MAX_LISTED, KvBuffer, KvLimits, Overlay, Stored
 from tests.unit.services.memory import APP, LIMITS, MemoryStore
@@ -125,7 +125,7 @@ def test_a_listing_notes_the_keys_it_returned() -> None:
 
 def test_too_many_keys_are_not_cut_off_in_silence() -> None:
     kept = MemoryStore({key(f"{number:05}"): Stored(b"1", 1) for number in range(MAX_LISTED + 1)})
-    with pytest.raises(CapacityError, match="page by page"):
+    with pytest.raises(LimitExceededError, match="page by page"):
         buffer(kept).keys("things")
 
 
@@ -134,7 +134,7 @@ def test_one_run_touches_a_bounded_number_of_keys() -> None:
     for number in range(MOST_KEYS):
         kv.set("things", str(number), b"1")
     kv.set("things", "0", b"2")
-    with pytest.raises(CapacityError, match="1000 keys"):
+    with pytest.raises(LimitExceededError, match="1000 keys"):
         kv.get("things", "one more")
 
 
@@ -149,18 +149,18 @@ def test_what_runs_before_in_the_chain_wrote_is_seen_and_not_noted_as_read() -> 
 
 
 def test_a_value_that_is_too_large_names_the_setting() -> None:
-    with pytest.raises(CapacityError, match="PICLOUD_KV_MAX_VALUE_BYTES") as caught:
+    with pytest.raises(LimitExceededError, match="PICLOUD_KV_MAX_VALUE_BYTES") as caught:
         buffer().set("things", "a", b'"' + b"x" * 1_000 + b'"')
-    assert caught.value.code == "kv_value_too_large"
+    assert caught.value.code == "value_too_large"
 
 
 def test_a_full_app_takes_no_new_key_and_still_lets_old_ones_change() -> None:
     limits = KvLimits(max_keys=2, max_bytes=10_000, max_value_bytes=1_000)
     kv = buffer(store(a=b"1", b=b"2"), limits)
     kv.set("things", "a", b"3")
-    with pytest.raises(CapacityError, match="PICLOUD_KV_MAX_KEYS") as caught:
+    with pytest.raises(LimitExceededError, match="PICLOUD_KV_MAX_KEYS") as caught:
         kv.set("things", "c", b"4")
-    assert caught.value.code == "kv_quota_exceeded"
+    assert caught.value.code == "quota_exceeded"
     assert key("c") not in kv.writes
 
 
@@ -168,7 +168,7 @@ def test_bytes_are_counted_as_what_the_app_would_keep() -> None:
     limits = KvLimits(max_keys=100, max_bytes=30, max_value_bytes=1_000)
     kv = buffer(store(a=b"1" * 20), limits)
     kv.set("things", "a", b"2" * 25)
-    with pytest.raises(CapacityError, match="PICLOUD_KV_MAX_BYTES"):
+    with pytest.raises(LimitExceededError, match="PICLOUD_KV_MAX_BYTES"):
         kv.set("things", "b", b"3" * 10)
 
 

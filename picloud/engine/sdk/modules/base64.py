@@ -39,8 +39,8 @@ def encode_url(data: str | bytes) -> str:
 def decode(text: str) -> bytes:
     """The bytes, from either alphabet, with or without padding; spaces and line ends are skipped.
 
-    Raises:
-        ArgumentError: it is not Base64.
+    Throws:
+        invalid_input: it is not Base64.
 
     Example:
         base64::decode("SGk").len  // 2
@@ -58,8 +58,8 @@ def decode(text: str) -> bytes:
 def decode_text(text: str) -> str:
     """Like `decode`, as a string.
 
-    Raises:
-        ArgumentError: it is not Base64, or its bytes are not UTF-8.
+    Throws:
+        invalid_input: it is not Base64, or its bytes are not UTF-8.
 
     Example:
         base64::decode_text("SGVsbG8_Pg")  // "Hello?>"

@@ -20,8 +20,9 @@ def send(run: RunContext, mail: dict[str, Any]) -> str:
 
     The result is the id of the execution that sends it.
 
-    Raises:
-        InvalidMailError: something in it cannot be sent.
+    Throws:
+        invalid_mail: something in it cannot be sent.
+        mail_not_configured: this installation sends no mail.
 
     Example:
         email::send(#{ to: "ada@example.com", subject: "Hello", text: "Your order is on its way." });

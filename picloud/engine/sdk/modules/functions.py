@@ -14,8 +14,8 @@ FUNCTIONS = SdkModule("functions", __doc__)
 def invoke(run: RunContext, name: str, args: rhai.Json) -> str:
     """Run a script once this run is committed; the id of its execution. It finds `args` in `ctx.event.args`.
 
-    Raises:
-        NotFoundError: the app has no such script.
+    Throws:
+        script_not_found: the app has no such script.
 
     Example:
         let id = functions::invoke("send_invoice", #{ order: 7 });

@@ -70,8 +70,8 @@ def sha512(data: str | bytes) -> str:
 def digest(algorithm: str, data: str | bytes) -> bytes:
     """The raw bytes, for where hex is not wanted; the algorithm by its name here.
 
-    Raises:
-        ArgumentError: there is no such algorithm.
+    Throws:
+        invalid_input: there is no such algorithm.
 
     Example:
         base64::encode(hash::digest("md5", "abc"))  // "kAFQmDzST7DWlj99KOF/cg=="

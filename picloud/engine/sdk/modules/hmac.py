@@ -47,8 +47,8 @@ def sha512(key: str | bytes, data: str | bytes) -> str:
 def digest(algorithm: str, key: str | bytes, data: str | bytes) -> bytes:
     """The raw bytes, for where hex is not wanted; algorithms are those of `hash`.
 
-    Raises:
-        ArgumentError: there is no such algorithm.
+    Throws:
+        invalid_input: there is no such algorithm.
 
     Example:
         base64::encode(hmac::digest("sha1", "key", "data"))  // "EEFSxb/coHvGM+69RhmfAlXJ9J0="
@@ -65,8 +65,8 @@ def verify(key: str | bytes, data: str | bytes, signature: str | bytes, algorith
     Args:
         signature: hex, hex behind the algorithm's name (`sha256=…`), Base64, or a blob.
 
-    Raises:
-        ArgumentError: there is no such algorithm.
+    Throws:
+        invalid_input: there is no such algorithm.
 
     Example:
         let signature = hmac::sha256("secret", "body");

@@ -54,8 +54,20 @@ def get(run: RunContext, url: str, options: CallOptions | None = None) -> dict[s
 
     A body that says it is JSON is parsed, text is a string, the rest a blob.
 
-    Raises:
-        OutboundError: there was no answer, or the address may not be called.
+    Throws:
+        bad_url: it is not one of http or https with a plain host.
+        bad_header: one is malformed, or not the script's to set.
+        bad_call: the method or the timeout cannot be used.
+        request_too_large: the body; nothing was sent.
+        address_not_allowed: the app may not call this address.
+        host_not_found: the name has no address.
+        connection_failed: there is no connection, or it broke; `e.retryable`.
+        tls_failed: the other side speaks no TLS, or its certificate does not hold.
+        timeout: the call took too long; `e.retryable`.
+        bad_response: what came back is no HTTP.
+        response_too_large: what came back; the rest was not read.
+        bad_redirect: it leads to where no call may go.
+        too_many_redirects: one more than is followed.
 
     Example:
         let weather = http::get("https://api.example.com/weather").body;

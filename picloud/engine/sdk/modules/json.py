@@ -19,8 +19,8 @@ JSON = SdkModule("json", __doc__)
 def parse(document: str | bytes) -> Any:
     r"""The value of a document; a blob holds one in UTF-8. Nothing in it is ever executed.
 
-    Raises:
-        JsonError: it is not JSON, or holds a number scripts do not have; the message tells at which byte.
+    Throws:
+        json_error: it is not JSON, or holds a number scripts do not have; the message tells at which byte.
 
     Example:
         json::parse("[1, 2.5, null]");  // [1, 2.5, ()]
@@ -33,8 +33,8 @@ def parse(document: str | bytes) -> Any:
 def stringify(value: Any) -> str:
     """A value as JSON, without spaces.
 
-    Raises:
-        JsonError: something in it has no JSON form: a blob, a function, a host object, NaN.
+    Throws:
+        json_error: something in it has no JSON form: a blob, a function, a host object, NaN.
 
     Example:
         json::stringify(#{ b: [1, ()], a: "x" })  // `{"a":"x","b":[1,null]}`
@@ -46,8 +46,8 @@ def stringify(value: Any) -> str:
 def pretty(value: Any) -> str:
     r"""Like `stringify`, for people: a line for each item.
 
-    Raises:
-        JsonError: as for `stringify`.
+    Throws:
+        json_error: as for `stringify`.
 
     Example:
         json::pretty([1])  // "[\n  1\n]"

@@ -68,8 +68,9 @@ class Collection:
     def set(self, key: str, value: rhai.Json, options: SetOptions | None = None) -> None:
         """Leave a value under a key: anything that has a JSON form.
 
-        Raises:
-            CapacityError: the value is too large, or the app keeps too much already.
+        Throws:
+            value_too_large: it has more bytes than this installation allows.
+            quota_exceeded: the app would keep more than it may.
 
         Example:
             kv::collection("sessions").set("s1", #{ user: 7 }, #{ ttl_seconds: 3600 });
@@ -91,8 +92,8 @@ class Collection:
     def keys(self, prefix: str = "") -> list[str]:
         """All keys that begin with `prefix`, in order; at most 500.
 
-        Raises:
-            CapacityError: there are more; `list` returns them page by page.
+        Throws:
+            too_many_keys: there are more; `list` returns them page by page.
         """
         return self._kv.keys(self._name, prefix)
 
@@ -117,8 +118,8 @@ class Collection:
     def increment(self, key: str, by: int = 1) -> int:
         """Add to a whole number and return the sum; an absent key counts from 0, a time to live goes on.
 
-        Raises:
-            InvalidInputError: the key holds something else.
+        Throws:
+            invalid_input: the key holds something else, or the sum has no place in 64 bits.
 
         Example:
             let number = kv::collection("counters").increment("orders");

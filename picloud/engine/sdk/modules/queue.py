@@ -29,8 +29,9 @@ class SendOptions(TypedDict, total=False):
 def send(run: RunContext, name: str, message: rhai.Json, options: SendOptions | None = None) -> str:
     """Put a message into a queue; its id, which is that of its execution.
 
-    Raises:
-        NotFoundError: the app has no such queue.
+    Throws:
+        queue_not_found: the app has no such queue.
+        invalid_input: the delay or the key cannot be used.
 
     Example:
         queue::send("mails", #{ to: "ada@example.com" }, #{ delay_seconds: 60, key: "ada" });

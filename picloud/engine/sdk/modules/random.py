@@ -22,8 +22,8 @@ _MOST = 1 << 20
 def integer(run: RunContext, low: int, high: int) -> int:
     """An integer from `low` to `high`, both included.
 
-    Raises:
-        ArgumentError: `low` is greater than `high`.
+    Throws:
+        invalid_input: `low` is greater than `high`.
 
     Example:
         let eyes = random::int(1, 6);
@@ -48,8 +48,8 @@ def number(run: RunContext) -> float:
 def raw(run: RunContext, count: int) -> bytes:
     """A blob of `count` bytes.
 
-    Raises:
-        ArgumentError: `count` is negative or more than 1,048,576.
+    Throws:
+        invalid_input: `count` is negative or more than 1,048,576.
 
     Example:
         random::bytes(16).len  // 16
@@ -61,8 +61,8 @@ def raw(run: RunContext, count: int) -> bytes:
 def token(run: RunContext, length: int = 32) -> str:
     """Text of `length` characters out of `A-Z a-z 0-9 - _`, 6 bits of chance in each; 32 characters are a good secret.
 
-    Raises:
-        ArgumentError: `length` is negative or more than 1,048,576.
+    Throws:
+        invalid_input: `length` is negative or more than 1,048,576.
 
     Example:
         random::token(20).len  // 20
@@ -74,8 +74,8 @@ def token(run: RunContext, length: int = 32) -> str:
 def choice(run: RunContext, items: list[Any]) -> Any:
     """One of the items.
 
-    Raises:
-        ArgumentError: there are none.
+    Throws:
+        invalid_input: there are none.
 
     Example:
         random::choice(["a", "b"]) in ["a", "b"]  // true

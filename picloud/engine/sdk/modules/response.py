@@ -1,6 +1,6 @@
 """Answers with a status and headers of the script's choice.
 
-The last value of the script. A status outside of 200 to 599 throws an `ArgumentError`.
+The last value of the script. A status outside of 200 to 599 throws `invalid_input`.
 """
 
 from __future__ import annotations

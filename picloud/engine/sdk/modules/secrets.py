@@ -12,8 +12,8 @@ SECRETS = SdkModule("secrets", __doc__)
 def get(run: RunContext, name: str) -> str:
     """The value of a secret.
 
-    Raises:
-        NotFoundError: the app has none of this name.
+    Throws:
+        secret_not_found: the app has none of this name.
 
     Example:
         let key = secrets::get("STRIPE_KEY");

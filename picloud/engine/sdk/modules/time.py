@@ -165,8 +165,8 @@ def parse(text: str, zone: str | None = None) -> int:
     Args:
         zone: what a text without an offset is meant in; one with an offset has the last word.
 
-    Raises:
-        ArgumentError: it is no date, or has no offset while no zone was named, or there is no such zone.
+    Throws:
+        invalid_input: it is no date, or has no offset while no zone was named, or there is no such zone.
 
     Example:
         time::parse("2026-07-01T12:00:00+02:00");  // 1782900000000
@@ -185,8 +185,8 @@ def parse(text: str, zone: str | None = None) -> int:
 def format_time(unix_ms: int, options: TimeFormat | None = None) -> str:
     """An instant as text: RFC 3339 with milliseconds, or after a pattern.
 
-    Raises:
-        ArgumentError: a directive or an option is unknown, or there is no such zone.
+    Throws:
+        invalid_input: a directive or an option is unknown, or there is no such zone.
 
     Example:
         time::format(1782900000000);  // "2026-07-01T10:00:00.000Z"
@@ -203,8 +203,8 @@ def format_time(unix_ms: int, options: TimeFormat | None = None) -> str:
 def parts(unix_ms: int, zone: str = "UTC") -> TimeParts:
     """An instant taken apart.
 
-    Raises:
-        ArgumentError: there is no such zone.
+    Throws:
+        invalid_input: there is no such zone.
 
     Example:
         time::parts(1782900000000, "Europe/Berlin").hour  // 12
@@ -230,8 +230,8 @@ def add(unix_ms: int, span: TimeSpan, zone: str = "UTC") -> int:
 
     02:30 on a night whose clocks skip it is 03:30.
 
-    Raises:
-        ArgumentError: a part of the span is unknown or no integer, or there is no such zone.
+    Throws:
+        invalid_input: a part of the span is unknown or no integer, or there is no such zone.
 
     Example:
         let end_of_january = time::parse("2026-01-31T00:00:00Z");

@@ -41,8 +41,8 @@ class UrlParts(TypedDict):
 def parse(text: str) -> UrlParts:
     """The parts of an address. Name and password in front of the host are left out.
 
-    Raises:
-        ArgumentError: the host or the port cannot be one.
+    Throws:
+        invalid_input: the host or the port cannot be one.
 
     Example:
         url::parse("https://Example.org:8443/a%20b?q=1#top").host;  // "example.org"
@@ -66,8 +66,8 @@ def parse(text: str) -> UrlParts:
 def join(base: str, relative: str) -> str:
     """Where a link on the page `base` leads to (RFC 3986).
 
-    Raises:
-        ArgumentError: one of the two is no address.
+    Throws:
+        invalid_input: one of the two is no address.
 
     Example:
         url::join("https://example.org/a/b", "../c?x=1")  // "https://example.org/c?x=1"
@@ -92,8 +92,8 @@ def encode(text: str) -> str:
 def decode(text: str) -> str:
     """The reverse of `encode`. A `+` stays one: only in queries it is a space, see `parse_query`.
 
-    Raises:
-        ArgumentError: a `%` without two hex digits behind it, or bytes that are not UTF-8.
+    Throws:
+        invalid_input: a `%` without two hex digits behind it, or bytes that are not UTF-8.
 
     Example:
         url::decode("a%20b%2F%C3%BC")  // "a b/ü"
@@ -110,8 +110,8 @@ def decode(text: str) -> str:
 def query(fields: dict[str, Any]) -> str:
     """Fields as a query, in the order of their names. An array repeats its name, `()` is left out.
 
-    Raises:
-        ArgumentError: a value is no text, number, bool or array of these.
+    Throws:
+        invalid_input: a value is no text, number, bool or array of these.
 
     Example:
         url::query(#{ q: "a b", page: 2, tag: ["x", "y"], none: () })  // "page=2&q=a%20b&tag=x&tag=y"
@@ -127,8 +127,8 @@ def query(fields: dict[str, Any]) -> str:
 def parse_query(text: str) -> dict[str, Any]:
     """The fields of a query or form, like `ctx.request.query`: a name that is repeated has an array.
 
-    Raises:
-        ArgumentError: there are more than 1,000.
+    Throws:
+        invalid_input: there are more than 1,000.
 
     Example:
         url::parse_query("?a=1&b=x+y&b=z")  // #{ a: "1", b: ["x y", "z"] }

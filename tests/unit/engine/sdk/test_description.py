@@ -56,8 +56,8 @@ class Collection:
         Args:
             key: 1 to 512 bytes.
 
-        Raises:
-            QuotaError: the app has no room left.
+        Throws:
+            quota_exceeded: the app has no room left.
 
         Example:
             kv::collection("stock").set("apples", 3, #{ ttl_seconds: 60 });
@@ -136,7 +136,7 @@ def test_the_docstring_is_taken_apart() -> None:
     (set_value,) = [method for method in KV.types[0].methods if method.name == "set"]
     assert set_value.doc.text == "Changes the value of `key`."
     assert set_value.doc.entries == {"key": "1 to 512 bytes."}
-    assert set_value.doc.raises == {"QuotaError": "the app has no room left."}
+    assert set_value.doc.throws == {"quota_exceeded": "the app has no room left."}
     assert set_value.doc.example == 'kv::collection("stock").set("apples", 3, #{ ttl_seconds: 60 });'
     shape = set_value.parameters[2].shape
     assert shape is not None
@@ -194,7 +194,7 @@ fn get(collection: Collection, key: String, otherwise: ?) -> ?;
 ///
 /// - `key`: 1 to 512 bytes.
 ///
-/// Throws `QuotaError`: the app has no room left.
+/// Throws `quota_exceeded`: the app has no room left.
 ///
 /// ```rhai
 /// kv::collection("stock").set("apples", 3, #{ ttl_seconds: 60 });

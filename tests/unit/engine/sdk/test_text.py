@@ -58,7 +58,7 @@ def test_what_is_no_json_is_told_with_its_byte(document: str, said: str) -> None
     found = failure(source)
     assert (found.message, found.line) == (said, 2)
     assert found.column is not None
-    assert value(f"try {{ {source}; }} catch (e) {{ return [e.kind, e.message]; }}") == ["JsonError", said]
+    assert value(f"try {{ {source}; }} catch (e) {{ return [e.code, e.message]; }}") == ["json_error", said]
 
 
 def test_bytes_that_are_no_text_are_no_json() -> None:
