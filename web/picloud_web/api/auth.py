@@ -70,7 +70,12 @@ class SignedIn(msgspec.Struct, frozen=True):
     expires_at: Instant
 
 
-@api.post("/auth/login", needs=None, max_body_bytes=_MAX_BODY_BYTES)
+@api.post(
+    "/auth/login",
+    needs=None,
+    max_body_bytes=_MAX_BODY_BYTES,
+    errors=("invalid_credentials", "too_many_attempts", "no_capacity"),
+)
 async def sign_in(call: Call, body: Credentials) -> SignedIn:
     """Sign in with name and password; the answer sets the cookie of a new session.
 
@@ -89,7 +94,12 @@ async def sign_in(call: Call, body: Credentials) -> SignedIn:
     return SignedIn(login.principal.name, login.principal.role, begun.expires_at)
 
 
-@api.post("/auth/setup", needs=None, max_body_bytes=_MAX_BODY_BYTES)
+@api.post(
+    "/auth/setup",
+    needs=None,
+    max_body_bytes=_MAX_BODY_BYTES,
+    errors=("invalid_setup_link", "conflict", "no_capacity"),
+)
 async def set_up(call: Call, body: Setup) -> SignedIn:
     """Make the first admin, who is owner, by the link of `picloud up` or `picloud users setup-link`, and sign in.
 
@@ -135,7 +145,13 @@ async def end_session(call: Call) -> None:
         await sessions.end_session(connection, call.principal.id, call.path["id"])
 
 
-@api.post("/me/password", needs=Capability.SELF_MANAGE_SESSIONS, statuses=(204,), max_body_bytes=_MAX_BODY_BYTES)
+@api.post(
+    "/me/password",
+    needs=Capability.SELF_MANAGE_SESSIONS,
+    statuses=(204,),
+    max_body_bytes=_MAX_BODY_BYTES,
+    errors=("invalid_credentials", "too_many_attempts", "no_capacity"),
+)
 async def change_password(call: Call, body: PasswordChange) -> None:
     """Change one's own password, with the old one. All other sessions of the caller end; keys stay."""
     name = call.principal.name

@@ -50,7 +50,13 @@ async def list_users(call: Call, query: Paging) -> Page[User]:
         return await users.list_users(connection, limit=query.limit, after=query.after)
 
 
-@api.post("/users", needs=Capability.INSTANCE_MANAGE_USERS, statuses=(201,), max_body_bytes=_MAX_BODY_BYTES)
+@api.post(
+    "/users",
+    needs=Capability.INSTANCE_MANAGE_USERS,
+    statuses=(201,),
+    max_body_bytes=_MAX_BODY_BYTES,
+    errors=("no_capacity",),
+)
 async def create_user(call: Call, body: WantedUser) -> User:
     """Make a user or a service. Only an owner makes admins and owners."""
     users.check_name(body.name)
@@ -101,6 +107,7 @@ async def remove_user(call: Call) -> None:
     needs=Capability.INSTANCE_MANAGE_USERS,
     statuses=(204,),
     max_body_bytes=_MAX_BODY_BYTES,
+    errors=("no_capacity",),
 )
 async def reset_password(call: Call, body: NewPassword) -> None:
     """Give another user a password, and end their sessions."""
