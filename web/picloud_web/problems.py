@@ -1,9 +1,9 @@
 """Errors as HTTP responses: the one place where a status is decided.
 
 Every error is a problem document (RFC 9457) with ``type``, ``title``,
-``status``, ``detail``, ``code`` and ``execution_id``. Handlers raise errors of
-``picloud.errors`` or name a code; nothing else here knows what a code means to
-HTTP. A 5xx that is PiCloud's own fault never says what went wrong inside.
+``status``, ``detail``, ``code`` and ``execution_id``, of PiCloud's own resources
+also ``request_id``. Handlers raise errors of ``picloud.errors`` or name a code;
+nothing else here knows what a code means to HTTP. A 5xx that is PiCloud's own fault never says what went wrong inside.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ def write(
     response.content_type = MEDIA_TYPE
     response.set_header("Cache-Control", "no-store")
     response.text = None
-    response.data = document(code, status, detail, execution_id, extra)
+    request_id = response.context.get("request_id")  # requests to apps have none
+    named = {} if request_id is None else {"request_id": request_id}
+    response.data = document(code, status, detail, execution_id, {**named, **(extra or {})})
 
 
 def write_error(response: falcon.asgi.Response, error: PiCloudError, execution_id: UUID | str | None = None) -> None:

@@ -19,7 +19,7 @@ _UUID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 
 
 #: Open to everybody: what the API looks like is in its documentation anyway, and who signs in has no key yet.
-_OPEN = {"/openapi.json", "/auth/login", "/auth/setup"}
+_OPEN = {"/openapi.json", "/docs", "/auth/login", "/auth/setup"}
 
 
 def _operations() -> list[tuple[str, str]]:
@@ -74,12 +74,13 @@ def test_a_revoked_key_is_refused_at_once(api: Api) -> None:
 
 
 def test_expired_keys_and_keys_of_disabled_principals_are_refused_with_the_same_words(api: Api, seeds: Seeds) -> None:
-    unknown = api.request("GET", "/me", key=new_key()).json
+    named = {"X-Request-Id": "the same"}
+    unknown = api.request("GET", "/me", key=new_key(), headers=named).json
     expired = api.post("/keys", {"name": "old"}, expect=201)
     seeds.connection.execute("update api_keys set expires_at = now() where id = %s", (expired["id"],))
-    assert api.request("GET", "/me", key=expired["key"]).json == unknown
+    assert api.request("GET", "/me", key=expired["key"], headers=named).json == unknown
     seeds.connection.execute("update principals set disabled_at = now()")
-    assert api.request("GET", "/me").json == unknown
+    assert api.request("GET", "/me", headers=named).json == unknown
 
 
 def test_a_key_is_shown_once_and_stored_as_its_hash_only(api: Api, seeds: Seeds) -> None:

@@ -14,8 +14,11 @@ There are no CORS headers: nobody else's page may call it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from picloud_web.api.endpoints import Endpoint
 from picloud_web.api.serving import Application, mount
+from picloud_web.request_ids import RequestIds
 from picloud_web.services import Services
 
 PREFIX = "/api/v1"
@@ -23,6 +26,8 @@ PREFIX = "/api/v1"
 
 def add_routes(app: Application, services: Services) -> None:
     """Serve the control API from ``app``, whose error handlers are ``picloud_web.problems``."""
+    names: Any = RequestIds()  # Falcon's protocol wants its own names of parameters
+    app.add_middleware(names)
     mount(app, services, PREFIX, all_endpoints())
 
 
@@ -34,6 +39,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
         auth,
         dead_letters,
         deploy,
+        docs_page,
         dry_runs,
         emit,
         executions,
@@ -56,6 +62,7 @@ def all_endpoints() -> tuple[Endpoint, ...]:
 
     modules = (
         openapi,
+        docs_page,
         auth,
         users,
         keys,

@@ -8,7 +8,6 @@ by itself, but a request that changes something and that a foreign page sent is 
 from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 import falcon.asgi
 
@@ -22,7 +21,6 @@ from picloud_web.services import Services
 NOBODY = Caller(Principal(0, "service", "nobody", InstanceRole.MEMBER), scopes=frozenset(), credential="none")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_MOST_REQUEST_ID_CHARACTERS = 100
 _MOST_REASON_CHARACTERS = 1_000
 
 
@@ -61,14 +59,6 @@ def is_foreign(request: falcon.asgi.Request) -> bool:
         return site.lower() not in {"same-origin", "none"}
     origin = request.get_header("origin")
     return origin is not None and urlsplit(origin).netloc != request.netloc
-
-
-def request_id(request: falcon.asgi.Request) -> str:
-    """What the caller calls this request (``X-Request-Id``), as far as it can be stored and shown; else a new id."""
-    given = request.get_header("x-request-id", default="")
-    if 0 < len(given) <= _MOST_REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
-        return given
-    return str(uuid4())
 
 
 def reason(request: falcon.asgi.Request) -> str | None:

@@ -1,6 +1,8 @@
 """Routes of an app."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from picloud.access import Capability
 from picloud.control import routes
@@ -24,7 +26,7 @@ class NewRoute(Input, frozen=True):
     path: Name
     script: Name
     dispatch_mode: Literal["sync", "async"] = "sync"
-    auth: Text | dict[Name, Text] = "none"
+    auth: Text | Annotated[dict[Name, Text], msgspec.Meta(max_length=10)] = "none"
 
 
 @api.get("/apps/{app}/routes", needs=Capability.APP_READ)

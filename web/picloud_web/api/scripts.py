@@ -22,7 +22,7 @@ from picloud.outbox.accept import ONE_ATTEMPT, Arrival
 from picloud.settings import KIB, MIB
 from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
-from picloud_web.api.inputs import Input, Paging, Removal
+from picloud_web.api.inputs import Input, Name, Paging, Removal
 from picloud_web.bodies import check_body
 from picloud_web.ingress import AppChangedError
 from picloud_web.problems import status_of_code
@@ -48,17 +48,20 @@ class Limits(Input, frozen=True, omit_defaults=True, kw_only=True):
     max_map_length: Positive | None = None
 
 
+Source = Annotated[str, msgspec.Meta(max_length=_MAX_SOURCE_BYTES)]
+
+
 class NewVersion(Input, frozen=True, kw_only=True):
     """A script as it shall be; without `limits` it keeps those it has."""
 
-    source: str
+    source: Source
     limits: Limits | None = None
 
 
 class NewScript(NewVersion, frozen=True, kw_only=True):
     """A script to be made."""
 
-    name: str
+    name: Name
 
 
 class Rollback(Input, frozen=True):

@@ -30,7 +30,7 @@ from picloud.errors import (
 from picloud_web import problems
 from picloud_web.api.answers import write_answer
 from picloud_web.api.conditions import refuse_conditions
-from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages, request_id
+from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
 from picloud_web.api.senders import Sender, Senders
@@ -90,7 +90,7 @@ class _Responder:
         try:
             sender = self._senders.of(request)
             caller = await _authorized(self._services, request, sender, endpoint, path.get("app"))
-            called = request_id(request)
+            called = request.context.request_id
             call = Call(self._services, caller, endpoint, path, endpoint.statuses[0], called, reason(request), sender)
             call.ask_again = lambda: _authorized(self._services, request, sender, endpoint, path.get("app"))
             await _answer(call, endpoint, request, response)

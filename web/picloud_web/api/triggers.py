@@ -1,6 +1,7 @@
 """Triggers of an app, and what they make up: schedules and topics."""
 
 import datetime as dt
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,12 +15,15 @@ from picloud.control.trigger_rows import lock_app_and_rows
 from picloud.control.triggers import RemovedTrigger, StoredTrigger, Topic, TriggerSchedule
 from picloud.errors import NotFoundError
 from picloud.retries import Backoff
-from picloud.triggers import Kind, KvOp, Missed, Trigger, trigger_from_data
+from picloud.triggers import KV_OPS, Kind, KvOp, Missed, Trigger, trigger_from_data
 from picloud_web.api.conditions import IfMatch
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Name, Paging, Removal, Text
 
 api = Endpoints("triggers")
+
+
+Ops = Annotated[list[KvOp], msgspec.Meta(max_length=len(KV_OPS))]
 
 
 class RetryWish(Input, frozen=True, kw_only=True):
@@ -56,7 +60,7 @@ class WantedTrigger(Input, frozen=True, kw_only=True):
     enabled: bool = True
     retry: RetryWish = RetryWish()
     collection: Text | UnsetType = UNSET
-    ops: list[KvOp] | UnsetType = UNSET
+    ops: Ops | UnsetType = UNSET
     schedule: Text | UnsetType = UNSET
     timezone: Text | UnsetType = UNSET
     missed: Missed | UnsetType = UNSET
