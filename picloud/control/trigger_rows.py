@@ -124,6 +124,8 @@ async def write_triggers(
     """
     leaving = [*gone, *(each.replaced for each in written if each.replaced is not None)]
     staying = [each.kept for each in written if each.kept is not None]
+    # Before any of them is let go: whoever takes one that another deploy has let go, and not committed, waits for that.
+    await _lock_addresses(connection, [each.trigger for each in (*leaving, *staying, *written)])
     if leaving:
         await connection.execute(_SQL.delete_triggers, {"ids": [each.id for each in leaving]})
     if staying:
@@ -132,8 +134,7 @@ async def write_triggers(
     await make_queues(connection, app, sorted(queues))
     changed = {each.queue_id for each in (*leaving, *staying)} - {None}
     now = await _now(connection)
-    # Addresses in their order: two apps that take the same ones wait for each other, not in a circle.
-    for each in sorted(written, key=_address):
+    for each in written:
         trigger_id = await _write_row(connection, app, each)
         queue_id = await _write_detail(connection, app, trigger_id, each, now)
         changed |= set() if queue_id is None else {queue_id}
@@ -226,9 +227,15 @@ def _detail(row: Any) -> Detail:
 # To rows
 
 
-def _address(write: TriggerWrite) -> tuple[str, str]:
-    detail = write.trigger.detail
-    return detail.address if isinstance(detail, EmailTrigger) else "", write.trigger.name
+async def _lock_addresses(connection: Connection, triggers: Iterable[Trigger]) -> None:
+    """Have the mail addresses of these triggers to oneself until the transaction ends.
+
+    Addresses belong to the whole installation. All that a deploy lets go and takes are locked in one order for
+    everybody, so that apps that swap theirs at the same moment wait for each other, never in a circle.
+    """
+    addresses = {each.detail.address for each in triggers if isinstance(each.detail, EmailTrigger)}
+    if addresses:
+        await connection.execute(_SQL.lock_addresses, {"addresses": sorted(addresses)})
 
 
 async def _now(connection: Connection) -> dt.datetime:

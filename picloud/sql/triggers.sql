@@ -86,8 +86,13 @@ insert into queue_triggers (trigger_id, queue_id, concurrency)
 select %(trigger_id)s, q.id, %(concurrency)s from queues q where q.app_id = %(app_id)s and q.name = %(queue)s
 returning queue_id
 
+-- name: lock_addresses
+-- In the order of their locks, whatever the order of the addresses.
+select pg_advisory_xact_lock(7305, names.name)
+from (select distinct hashtext(a) as name from unnest(%(addresses)s::text[]) a order by 1) names
+
 -- name: put_email
--- No row when another app has the address; of two that take it at once, the second waits here for the first.
+-- No row when another app has the address, which is locked.
 insert into email_triggers (trigger_id, address) values (%(trigger_id)s, %(address)s)
 on conflict (address) do nothing
 returning trigger_id

@@ -173,6 +173,51 @@ def test_of_two_apps_that_take_an_address_at_once_one_gets_it(shop: Shop) -> Non
     assert seeds.count("triggers") == seeds.count("email_triggers") == 1
 
 
+def test_two_apps_that_swap_their_addresses_at_once_are_refused_and_not_caught_in_a_deadlock(shop: Shop) -> None:
+    def deploying(app: str, address: str) -> threading.Thread:
+        trigger = {"kind": "email", "name": "mail", "address": address, "script": "scripts/a.rhai"}
+        manifest = {"app": {"name": app}, "trigger": [trigger]}
+
+        def run() -> None:
+            try:
+                asyncio.run(_deploy(shop.database_url, shop.seeds.admin_id, manifest, app=app))
+            except (ConflictError, psycopg.Error) as error:
+                ended.append(type(error))
+            else:
+                ended.append(None)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def waiting() -> int:
+        return shop.seeds.count("pg_stat_activity", "datname = current_database() and wait_event_type = 'Lock'")
+
+    # Given two apps with an address each
+    ended: list[type[BaseException] | None] = []
+    for app, address in (("one", "x"), ("two", "y")):
+        deploying(app, address).join()
+    assert ended == [None, None]
+    ended.clear()
+    # When both want the other's, and none can go on before both have let go of what they may
+    with psycopg.connect(shop.database_url) as gate:
+        gate.execute("lock table triggers in share mode")
+        threads = [deploying("one", "y"), deploying("two", "x")]
+        deadline = time.monotonic() + 20
+        while waiting() < 2:
+            assert time.monotonic() < deadline, "the deploys do not meet"
+        gate.commit()
+    for thread in threads:
+        thread.join()
+    # Then each is told that the address is still another app's
+    assert ended == [ConflictError, ConflictError]
+    rows = shop.seeds.connection.execute(
+        "select a.name, e.address from email_triggers e join triggers t on t.id = e.trigger_id"
+        " join apps a on a.id = t.app_id order by 1"
+    )
+    assert rows.fetchall() == [("one", "x"), ("two", "y")]
+
+
 def test_a_queue_with_messages_stays_when_it_is_no_longer_named_and_every_plan_says_so(shop: Shop) -> None:
     shop.deploy(_WORK, queues=("empty",))
     shop.send()
