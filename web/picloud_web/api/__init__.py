@@ -5,9 +5,9 @@
   want, the answer
 * ``answers``, ``conditions``, ``streaming``: what they answer: JSON with its ETag, a page, or events as they come
 * ``openapi``, ``described_answers``, ``described_values``: the same endpoints as an OpenAPI document
-* ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``, ``deploy``, ``releases``, ``keys``, ``kv``,
-  ``emit``, ``executions``, ``logs``, ``streams``, ``outbox``, ``dead_letters``, ``system``: the endpoints; thin,
-  because ``picloud.control`` does the work
+* ``auth``, ``users``, ``keys``, ``apps``, ``members``, ``scripts``, ``routes``, ``triggers``, ``queues``, ``secrets``,
+  ``deploy``, ``releases``, ``kv``, ``emit``, ``executions``, ``logs``, ``streams``, ``outbox``, ``dead_letters``,
+  ``audit``, ``system``: the endpoints; thin, because ``picloud.control`` does the work
 
 There are no CORS headers: nobody else's page may call it.
 """
