@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from picloud.migrations import migrate
-from tests.faults.cluster import Cluster, Load, running_cluster
-from tests.faults.own_servers import LossyWay, OwnServers, own_servers
-from tests.servers import new_database
+from tests.faults.cluster import Cluster, Load
+from tests.faults.own_servers import LossyWay, OwnServers
 
 _REDIS_BOUND_SECONDS = 2.0
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[OwnServers]:
-    with own_servers() as servers:
-        yield servers
-
-
-@pytest.fixture
-def fragile(servers: OwnServers, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster on servers that the test may break."""
-    with new_database(servers.postgres) as url:
-        migrate(url)
-        with running_cluster(url, servers.redis.url, tmp_path / "cluster") as cluster:
-            cluster.redis.flushall()
-            cluster.watch_charges()
-            yield cluster
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])

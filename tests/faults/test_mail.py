@@ -9,21 +9,17 @@ import smtplib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 import pytest
 
 from picloud.ids import new_id
-from picloud.migrations import migrate
 from picloud.services.hops import HOPS_HEADER, sign_hops
 from tests.faults.clients import Postbox
-from tests.faults.cluster import Cluster, running_cluster
-from tests.faults.own_servers import LossyWay, OwnServers, own_servers
-from tests.servers import new_database
+from tests.faults.cluster import Cluster
+from tests.faults.own_servers import LossyWay, OwnServers
 
 MAIL = b"From: Ada <ada@example.com>\r\nTo: orders@shop.example\r\nSubject: Hello\r\n\r\nHi\r\n"
 
@@ -31,22 +27,6 @@ MAIL = b"From: Ada <ada@example.com>\r\nTo: orders@shop.example\r\nSubject: Hell
 TELLS = "log::info(ctx.event.subject, #{ event: ctx.event, root: ctx.root_execution_id, depth: ctx.trigger_depth })"
 
 _RUNS_BOUND_SECONDS = 5.0
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[OwnServers]:
-    with own_servers() as servers:
-        yield servers
-
-
-@pytest.fixture
-def fragile(servers: OwnServers, tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster on servers that the test may break."""
-    with new_database(servers.postgres) as url:
-        migrate(url)
-        with running_cluster(url, servers.redis.url, tmp_path / "cluster") as cluster:
-            cluster.redis.flushall()
-            yield cluster
 
 
 def add_trigger(cluster: Cluster, address: str = "orders@shop.example", source: str = TELLS) -> int:
