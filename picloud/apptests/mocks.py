@@ -27,7 +27,7 @@ class Mock(TypedDict, total=False):
         status: 200 when not given.
         headers: of the answer.
         body: a string or a blob as it is; anything else as JSON.
-        error: there is no answer: the call throws an `OutboundError` with this text.
+        error: there is no answer: the call throws `outbound_failed` with this text.
         times: how many calls it answers; all when not given.
     """
 
