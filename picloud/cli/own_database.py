@@ -97,7 +97,8 @@ def _url() -> str:
     url = with_running_servers(settings_with()).database_url
     if not url:
         raise ConfigurationError(
-            "PICLOUD_DATABASE_URL is not set", hint="in a service, its environment file has it (ops/picloud.env)"
+            "PICLOUD_DATABASE_URL is not set, and no `picloud up` is running here",
+            hint="after `picloud up --data DIR` set PICLOUD_DATA_DIR; a service's environment file has the URL",
         )
     return url
 

@@ -66,7 +66,8 @@ def running_platform(**settings: str) -> Iterator[Platform]:
     home = Path(tempfile.mkdtemp(prefix="picloud-"))
     home.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PICLOUD_")}
-    environment |= {"HOME": str(home), "NO_COLOR": "1", "TERM": "dumb"}
+    # Commands that work beside the servers (`users setup-link`, `doctor`) find them by the data folder.
+    environment |= {"HOME": str(home), "NO_COLOR": "1", "TERM": "dumb", "PICLOUD_DATA_DIR": str(home / "data")}
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
         environment.pop(name, None)
     (home / "shell").mkdir()
