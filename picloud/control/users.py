@@ -288,6 +288,6 @@ def _may_give(actor: InstanceRole, role: InstanceRole) -> None:
 async def _require_another_owner(connection: Connection, user: User) -> None:
     if user.role is not InstanceRole.OWNER or user.disabled_at is not None:
         return
-    row = await fetch_row(connection, _SQL.other_owners, {"id": user.id, "kind": user.kind})
+    row = await fetch_row(connection, _SQL.other_owners, {"id": user.id, "signs_in": user.has_password})
     if row is None or not row.count:
         raise ConflictError(f"{user.name} is the last owner who can act", hint="make somebody else owner first")

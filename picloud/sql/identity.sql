@@ -88,4 +88,5 @@ select least(%(wanted)s::timestamptz, k.expires_at) as expires_at,
 from (select) always left join api_keys k on k.id = %(key_id)s
 
 -- name: principal
-select id, kind, name, role from principals where name = %(name)s
+-- A user or a service: what an app is to its own routes is nobody to give a key or a membership to.
+select id, kind, name, role from principals where name = %(name)s and kind <> 'app'

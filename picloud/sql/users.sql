@@ -37,9 +37,10 @@ set role = coalesce(%(role)s, role),
 where id = %(id)s
 
 -- name: other_owners
--- Enabled owners besides this one. Who signs in with a password must not be the last of their kind: a service cannot.
-select count(*) from principals
-where role = 'owner' and disabled_at is null and id <> %(id)s and (%(kind)s = 'service' or kind = 'user')
+-- Enabled owners besides this one. Who can sign in must not be the last who can: of others only those count who can, too.
+select count(*) from principals p
+where role = 'owner' and disabled_at is null and id <> %(id)s
+  and (not %(signs_in)s or exists (select from passwords w where w.principal_id = p.id))
 
 -- name: has_waiting_rows
 -- Rows that would run as this principal. Without an index: removing a principal is rare, and the outbox holds what waits only.

@@ -121,9 +121,11 @@ def test_nobody_disables_themselves(people: People) -> None:
 
 def test_the_last_owner_who_can_sign_in_stays(people: People) -> None:
     people.user("olga", "owner")
+    people.user("empty", "owner", password=None)
     for body in ({"role": "admin"}, {"disabled": True}):
         refused = people.api.request("PATCH", "/users/olga", body)
         assert (refused.status_code, refused.json["code"]) == (409, "conflict")
+    assert people.api.call("PATCH", "/users/empty", {"disabled": True})["disabled_at"] is not None
     people.user("otto", "owner")
     assert people.api.call("PATCH", "/users/olga", {"role": "admin"})["role"] == "admin"
     assert people.api.request("PATCH", "/users/otto", {"disabled": True}).status_code == 409
@@ -219,7 +221,11 @@ def test_the_last_app_admin_may_go_and_the_audit_log_tells_each_role(people: Peo
     assert people.call(token, "DELETE", "/apps/shop/members/anna").status_code == 204
     assert people.call(token, "GET", "/apps/shop").status_code == 404
     assert people.api.request("DELETE", "/apps/shop/members/anna").status_code == 404
-    assert people.api.request("PUT", "/apps/shop/members/nobody", {"role": "viewer"}).status_code == 404
+    seeds.connection.execute("insert into principals (kind, name) values ('app', 'app:shop') on conflict do nothing")
+    for nobody in ("nobody", "app:shop"):
+        assert people.api.request("PUT", f"/apps/shop/members/{nobody}", {"role": "viewer"}).status_code == 404
+        assert people.api.request("POST", "/keys", {"name": "it", "principal": nobody}).status_code == 404
+        assert people.api.request("GET", f"/users/{nobody}").status_code == 404
     assert [each for each in _changes(people, "anna") if "member" in each[0]] == [
         ("put_member", None, first),
         ("put_member", first, second),
