@@ -19,8 +19,8 @@ class Capability(StrEnum):
 
     #: See who one is, and which apps there are for one; revoke the very key that asks.
     SELF = "Self"
-    #: See, make and revoke one's own keys; one's own sessions and password. Not for every key: whoever stole one that may
-    #: run scripts must not be able to lock its owner out.
+    #: See, make and revoke one's own keys; one's own sessions and password. Not for every key: whoever stole one that
+    #: may run scripts must not be able to lock its owner out.
     SELF_MANAGE_KEYS = "SelfManageKeys"
     SELF_MANAGE_SESSIONS = "SelfManageSessions"
 

@@ -1,8 +1,8 @@
 """Which keys a caller may make: none that may more, or lives longer, than what the caller presented.
 
-A key that could make another one of its kind could not be taken back: whoever stole it would keep a copy that its owner
-does not know. So only sessions and keys with an admin's scope make keys: those that have ``SelfManageKeys`` or, for keys
-of an app, ``AppManageKeys``.
+A key that could make another one of its kind could not be taken back: whoever stole it would keep a copy that its
+owner does not know. So only sessions and keys with an admin's scope make keys: those that have ``SelfManageKeys`` or,
+for keys of an app, ``AppManageKeys``.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ CTX = Shape(
         Member(
             "principal",
             "String | ()",
-            "in a route: who calls, when a valid API key was presented; else who registered the trigger",
+            "in a route: who calls, if a valid API key was presented; else as whom it runs: who registered the trigger, or the app",
         ),
         Member("trigger", "String | ()", "what fired it, where that has a name"),
         Member(
