@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -23,13 +24,13 @@ from picloud.cli.output import note, print_json
 from picloud.cli.text import local_clock, until
 from picloud.errors import PiCloudError
 
-#: Letters one call resolves at most; the server's own limit.
+#: Letters one call to the server resolves at most; its own limit.
 _MOST_RESOLVED = 10_000
 _ANSWER_SECONDS = 120.0
 
 all_option = click.option("--all", "all_letters", is_flag=True, help="Every open letter that fits the filters.")
 most_option = click.option(
-    "--limit", type=click.IntRange(1, _MOST_RESOLVED), default=_MOST_RESOLVED, metavar="N", help="At most this many."
+    "--limit", type=click.IntRange(1, _MOST_RESOLVED), metavar="N", help="At most this many; without it, all there are."
 )
 
 
@@ -58,7 +59,7 @@ def replay(
     version: str,
     rate: float | None,
     dry_run: bool,
-    limit: int,
+    limit: int | None,
     as_json: bool,
     **given: object,
 ) -> None:
@@ -75,15 +76,23 @@ def replay(
         if failure is not None:
             raise failure
         return
-    body = {**which, **how, "limit": limit, "dry_run": dry_run}
-    found = client.post("/dead-letters/replay", body, answer_seconds=_ANSWER_SECONDS)
     if dry_run:
-        _print_count(found, "replayed", as_json=as_json)
+        _print_count(_ask(client, "replay", which | how, limit, dry_run=True), "replayed", as_json=as_json)
         return
-    _print_replayed(found["replayed"], as_json=as_json)
-    _note_what_is_left(found, len(found["replayed"]), "their script is gone, or there are more than --limit")
-    if rate is not None and found["last_at"]:
-        note(f"the last of them may run at {local_clock(found['last_at'])}, in {until(found['last_at'])}")
+    if rate is not None:
+        # One call and no more: each keeps to the rate by itself, and two that begin now would run at twice the rate.
+        found = _ask(client, "replay", which | how, limit)
+        _print_replayed(found["replayed"], as_json=as_json)
+        why = f"their script is gone, or there are more than {limit or _MOST_RESOLVED}, the most with --rate"
+        _note_what_is_left(found["matched"], len(found["replayed"]), why)
+        if found["last_at"]:
+            note(f"the last of them may run at {local_clock(found['last_at'])}, in {until(found['last_at'])}")
+        return
+    resolved = _resolve(client, "replay", which | how, limit)
+    _print_replayed(resolved.done, as_json=as_json)
+    _note_what_is_left(resolved.matched, len(resolved.done), resolved.why("their script is gone, or "))
+    if resolved.failure is not None:
+        raise resolved.failure
 
 
 @example(
@@ -107,7 +116,7 @@ def ignore(
     all_letters: bool,
     reason: str | None,
     dry_run: bool,
-    limit: int,
+    limit: int | None,
     as_json: bool,
     **given: object,
 ) -> None:
@@ -126,16 +135,17 @@ def ignore(
         if failure is not None:
             raise failure
         return
-    body = {**which, **why, "limit": limit, "dry_run": dry_run}
-    found = client.post("/dead-letters/ignore", body, answer_seconds=_ANSWER_SECONDS)
     if dry_run:
-        _print_count(found, "ignored", as_json=as_json)
+        _print_count(_ask(client, "ignore", which | why, limit, dry_run=True), "ignored", as_json=as_json)
         return
+    resolved = _resolve(client, "ignore", which | why, limit)
     if as_json:
-        print_json(found["ignored"])
+        print_json(resolved.done)
     else:
-        note(f"ignored {len(found['ignored'])}")
-    _note_what_is_left(found, len(found["ignored"]), "there are more than --limit")
+        note(f"ignored {len(resolved.done)}")
+    _note_what_is_left(resolved.matched, len(resolved.done), resolved.why())
+    if resolved.failure is not None:
+        raise resolved.failure
 
 
 @example(
@@ -192,6 +202,56 @@ def _each(ids: Sequence[str], act: Callable[[str], Any]) -> tuple[list[Any], PiC
     return done, failure
 
 
+@dataclass(slots=True)
+class _Resolved:
+    """What came of resolving many.
+
+    Attributes:
+        matched: open letters that fitted at first.
+        failure: why it stopped before its end; the letters in ``done`` are resolved all the same.
+    """
+
+    matched: int
+    done: list[dict[str, Any]]
+    failure: PiCloudError | None = None
+
+    def why(self, other: str = "") -> str:
+        """Why some are left."""
+        return "the server failed" if self.failure is not None else f"{other}there are more than --limit"
+
+
+def _ask(
+    client: Client, verb: str, wanted: Mapping[str, object], limit: int | None, *, dry_run: bool = False
+) -> dict[str, Any]:
+    body = {**wanted, "limit": limit or _MOST_RESOLVED, "dry_run": dry_run}
+    found: dict[str, Any] = client.post(f"/dead-letters/{verb}", body, answer_seconds=_ANSWER_SECONDS)
+    return found
+
+
+def _resolve(client: Client, verb: str, wanted: Mapping[str, object], limit: int | None) -> _Resolved:
+    """Resolve the letters that fit, in as many calls as it takes, and tell how far it is; the first failure ends it.
+
+    Never more than fitted at first: letters that die again while others are replayed would come round for ever.
+
+    Raises:
+        PiCloudError: the first call failed: nothing is done.
+    """
+    member = {"replay": "replayed", "ignore": "ignored"}[verb]
+    found = _ask(client, verb, wanted, limit)
+    resolved = _Resolved(found["matched"], found[member])
+    wanted_count = min(limit or found["matched"], found["matched"])
+    # A call that resolves none has met only letters whose script is gone.
+    while found[member] and (left := wanted_count - len(resolved.done)) > 0:
+        note(f"{member} {len(resolved.done)} of {wanted_count}")
+        try:
+            found = _ask(client, verb, wanted, min(left, _MOST_RESOLVED))
+        except PiCloudError as error:
+            resolved.failure = error
+            break
+        resolved.done += found[member]
+    return resolved
+
+
 def _print_replayed(replayed: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(list(replayed))
@@ -207,9 +267,9 @@ def _print_count(found: dict[str, Any], word: str, *, as_json: bool) -> None:
         click.echo(f"{found['matched']} would be {word}")
 
 
-def _note_what_is_left(found: dict[str, Any], done: int, why: str) -> None:
-    left = found["matched"] - done
-    if not found["matched"]:
+def _note_what_is_left(matched: int, done: int, why: str) -> None:
+    left = matched - done
+    if not matched:
         note("no open dead letter fits")
     elif left > 0:
         note(f"{left} are left: {why}")

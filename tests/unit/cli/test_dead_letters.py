@@ -106,8 +106,8 @@ def test_letters_named_by_id_can_be_spread_too(picloud: CommandLine, server: Fak
 
 def test_many_are_ignored_by_filter(picloud: CommandLine, server: FakeServer) -> None:
     server.on("POST", "/dead-letters/ignore", {"dry_run": False, "matched": 3, "ignored": [{"id": ID}] * 2})
-    done = picloud("dead-letters", "ignore", "--all", "--app", "shop", "--reason", "old")
-    assert server.bodies == [{"app": "shop", "reason": "old", "limit": 10_000, "dry_run": False}]
+    done = picloud("dead-letters", "ignore", "--all", "--app", "shop", "--reason", "old", "--limit", "2")
+    assert server.bodies == [{"app": "shop", "reason": "old", "limit": 2, "dry_run": False}]
     assert done.stderr.splitlines() == ["ignored 2", "1 are left: there are more than --limit"]
 
 

@@ -1,4 +1,4 @@
-"""invoke, logs, executions, outbox and dead letters."""
+"""invoke, logs, executions and outbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import click
 import httpx2
 import pytest
 
@@ -355,124 +354,3 @@ def test_a_row_is_shown_with_what_caused_it(picloud: CommandLine, server: FakeSe
     server.on("GET", f"/outbox/{ID}", {**row, "root_execution_id": ID, "parent_execution_id": None, "trigger_depth": 0})
     shown = [line.split() for line in picloud("outbox", "show", ID).stdout.splitlines()]
     assert {words[0] for words in shown if words} & {"root", "caused", "depth"} == set()
-
-
-# dead letters
-
-
-def test_several_letters_are_replayed_one_by_one(picloud: CommandLine, server: FakeServer) -> None:
-    server.on("POST", f"/dead-letters/{ID}/replay", {"id": ID, "execution_id": "e1"})
-    server.on("POST", f"/dead-letters/{OTHER}/replay", {"id": OTHER, "execution_id": "e2"})
-    done = picloud("dead-letters", "replay", ID, OTHER)
-    assert done.stdout.splitlines() == [f"{ID} runs again as e1", f"{OTHER} runs again as e2"]
-
-
-def test_what_was_replayed_is_told_though_another_failed(picloud: CommandLine, server: FakeServer) -> None:
-    server.on("POST", f"/dead-letters/{ID}/replay", {"id": ID, "execution_id": "e1"})
-    server.problem("POST", f"/dead-letters/{OTHER}/replay", 404, "not_found")
-    done = picloud("dead-letters", "replay", OTHER, ID, "--json")
-    assert done.exit_code == 5
-    assert json.loads(done.stdout) == [{"id": ID, "execution_id": "e1"}]
-
-
-def test_a_letter_that_fails_does_not_keep_the_others_from_their_turn(picloud: CommandLine, server: FakeServer) -> None:
-    server.problem("POST", f"/dead-letters/{ID}/ignore", 409, "already_resolved", "replayed already")
-    server.on("POST", f"/dead-letters/{OTHER}/ignore", {"id": OTHER})
-    done = picloud("dead-letters", "ignore", ID, OTHER, "--reason", "test")
-    assert done.exit_code == 6
-    assert done.stderr.splitlines() == ["ignored 1 of 2", "error: replayed already"]
-    assert server.bodies == [{"reason": "test"}, {"reason": "test"}]
-
-
-def test_a_dry_run_counts_and_replays_nothing(picloud: CommandLine, server: FakeServer) -> None:
-    server.on("POST", "/dead-letters/replay", {"dry_run": True, "matched": 3, "replayed": []})
-    done = picloud("dead-letters", "replay", "--all", "--app", "shop", "--dry-run")
-    assert done.stdout == "3 would be replayed\n"
-    assert server.bodies == [{"app": "shop", "limit": 10_000, "dry_run": True}]
-
-
-def test_all_letters_that_fit_are_replayed_in_one_call(picloud: CommandLine, server: FakeServer) -> None:
-    replayed = [{"id": ID, "execution_id": "e1"}]
-    server.on("POST", "/dead-letters/replay", {"dry_run": False, "matched": 2, "replayed": replayed})
-    done = picloud("dead-letters", "replay", "--all", "--script", "orders", "--since", NOW)
-    assert done.stdout == f"{ID} runs again as e1\n"
-    assert done.stderr.startswith("1 are left")
-    assert server.bodies == [{"script": "orders", "since": NOW, "limit": 10_000, "dry_run": False}]
-
-
-@pytest.mark.parametrize("arguments", [(), (ID, "--all"), (ID, "--app", "shop")], ids=len)
-def test_it_must_be_clear_which_letters_are_meant(picloud: CommandLine, arguments: tuple[str, ...]) -> None:
-    assert picloud("dead-letters", "replay", *arguments).exit_code == 2
-
-
-def test_an_event_is_edited_in_the_editor(
-    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
-    server.on("PATCH", f"/dead-letters/{ID}", {"id": ID})
-    monkeypatch.setattr(click, "edit", lambda text, **_: text.replace("1", "2"))
-    assert picloud("dead-letters", "edit", ID).exit_code == 0
-    assert server.bodies == [{"event": {"a": 2}}]
-
-
-@pytest.mark.parametrize("left", [None, '{\n  "a": 1\n}\n'], ids=["not saved", "not changed"])
-def test_an_edit_that_changes_nothing_sends_nothing(
-    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch, left: str | None
-) -> None:
-    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
-    monkeypatch.setattr(click, "edit", lambda *_, **__: left)
-    done = picloud("dead-letters", "edit", ID)
-    assert (done.exit_code, done.stderr) == (0, "nothing was changed\n")
-    assert server.bodies == []
-
-
-def test_an_edit_that_is_no_json_is_told_with_its_place(
-    picloud: CommandLine, server: FakeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.on("GET", f"/dead-letters/{ID}", {"event": {"a": 1}})
-    monkeypatch.setattr(click, "edit", lambda *_, **__: '{"a": }')
-    done = picloud("dead-letters", "edit", ID)
-    assert done.exit_code == 2
-    assert "line 1, column 7" in done.stderr
-    assert server.bodies == []
-
-
-def test_a_letter_is_shown_with_every_attempt(picloud: CommandLine, server: FakeServer) -> None:
-    attempt = {"attempt": 1, "error": EXECUTION["error"], "started_at": NOW, "finished_at": NOW, "logs": [LINE]}
-    letter = {
-        **EXECUTION,
-        "resolution": "unresolved",
-        "resolved_by": None,
-        "resolution_note": None,
-        "replayed_as": None,
-        "reason": "retries_exhausted",
-        "accepted_at": NOW,
-        "died_at": NOW,
-        "last_error": EXECUTION["error"],
-        "event": {"body": {"n": 2}},
-        "edited_from": {"body": {"n": 1}},
-        "is_edited": True,
-        "resolved_at": None,
-        "fingerprint": "5f0c2a9be41d",
-        "queue": None,
-        "order_key": None,
-        "replay_status": None,
-        "attempts": [attempt],
-        "handlers": [
-            {
-                "execution_id": OTHER,
-                "script": "on_dead",
-                "trigger": "dead",
-                "status": "failed",
-                "error": {"code": "script_failed", "message": "also no", "line": 1},
-                "finished_at": NOW,
-            }
-        ],
-    }
-    server.on("GET", f"/dead-letters/{ID}", letter)
-    told = picloud("dead-letters", "show", ID).stdout
-    assert told.index('"n": 2') < told.index("as it died") < told.index('"n": 1')
-    assert "\nattempt 1  " in told
-    assert f"\nhandler  on_dead dead  {OTHER}  failed  on_dead:1: also no\n" in told
-    assert "  orders:4:2: no \\x1b[31mstock\n" in told
-    assert json.loads(picloud("dead-letters", "show", ID, "--json").stdout) == letter
