@@ -111,7 +111,8 @@ CTX = Shape(
         Member(
             "principal",
             "String | ()",
-            "in a route: who calls, if a valid API key was presented; else as whom it runs: who registered the trigger, or the app",
+            "in a route: who calls, if a valid API key was presented; else as whom it runs: who registered the trigger,"
+            " or the app (`app:NAME`)",
         ),
         Member("trigger", "String | ()", "what fired it, where that has a name"),
         Member(
