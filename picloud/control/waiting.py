@@ -109,7 +109,11 @@ async def cancel(connection: Connection, row_id: UUID, *, by: str, app_ids: list
     gone = await fetch_one(connection, _SQL.cancel, parameters, CancelledRow)
     if gone is not None:
         return gone
-    if await has_ended(connection, row_id):
+    unknown = NotFoundError(f"{row_id} is not in the outbox")
+    if not await has_ended(connection, row_id):
+        raise unknown
+    try:
         await require(connection, row_id, app_ids=app_ids)
-        raise ConflictError(f"{row_id} has ended already", code="already_ended")
-    raise NotFoundError(f"{row_id} is not in the outbox")
+    except NotFoundError:  # another app's: other words than for what never was would tell that it is there
+        raise unknown from None
+    raise ConflictError(f"{row_id} has ended already", code="already_ended")
