@@ -29,6 +29,10 @@ class InstanceRole(_Role):
     ADMIN = "admin"
     OWNER = "owner"
 
+    def manages(self, other: InstanceRole) -> bool:
+        """Whether somebody of this role changes people of the other, and their keys: an admin members, an owner all."""
+        return self is InstanceRole.OWNER or (self is InstanceRole.ADMIN and other is InstanceRole.MEMBER)
+
 
 class AppRole(_Role):
     """What a member is in one app: a viewer looks, an editor changes what runs, an admin decides who may."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from picloud.access import ALL_SCOPES, Caller, Capability, Principal, Scope
 from picloud.access.scopes import with_included
 from picloud.control.apps import find_app
-from picloud.control.identity import Key, KeyLimits, create_key
+from picloud.control.identity import Key, KeyLimits, create_key, read_key, revoke_key
 from picloud.control.principals import find_principal
 from picloud.control.records import Connection, fetch_row
 from picloud.errors import InvalidInputError, PermissionDeniedError
@@ -66,13 +66,39 @@ def _check_scopes(caller: Caller, scopes: frozenset[Scope]) -> None:
         raise PermissionDeniedError(f"this key has not itself the scope {' and '.join(sorted(beyond & ALL_SCOPES))}")
 
 
+async def revoke(connection: Connection, caller: Caller, key_id: int) -> Key:
+    """Revoke a key of the caller's own, or as an admin one of somebody they manage. Every key may revoke itself.
+
+    Raises:
+        NotFoundError: there is no such key, or not for this caller.
+        PermissionDeniedError: it belongs to somebody whom the caller does not manage.
+    """
+    if key_id != caller.key_id:
+        caller.require(Capability.SELF_MANAGE_KEYS)
+    key = await read_key(connection, key_id, **visible_keys(caller))
+    if key.principal != caller.principal.name:
+        await _managed(connection, caller, key.principal)
+    return await revoke_key(connection, key_id)
+
+
+def visible_keys(caller: Caller) -> dict[str, int | None]:
+    """Which keys the caller may see: its own (with a key of one app, of that app); an admin everybody's."""
+    if caller.may(Capability.INSTANCE_MANAGE_USERS):
+        return {}
+    return {"principal_id": caller.principal.id, "app_id": caller.app_id}
+
+
 async def _owner(connection: Connection, caller: Caller, name: str | None) -> Principal:
     if name is None or name == caller.principal.name:
         return caller.principal
     caller.require(Capability.INSTANCE_MANAGE_USERS)
+    return await _managed(connection, caller, name)
+
+
+async def _managed(connection: Connection, caller: Caller, name: str) -> Principal:
     owner = await find_principal(connection, name)
-    if not caller.principal.role.includes(owner.role):
-        raise PermissionDeniedError(f"{name} is {owner.role}, and may more than {caller.principal.name}")
+    if not caller.principal.role.manages(owner.role):
+        raise PermissionDeniedError(f"{name} is {owner.role}: only an owner makes or revokes keys of theirs")
     return owner
 
 

@@ -265,7 +265,7 @@ async def _managed(connection: Connection, caller: Caller, name: str) -> User:
     actor = await _actor(connection, caller)
     user = await read_user(connection, name)
     is_oneself = user.id == caller.principal.id
-    if actor is not InstanceRole.OWNER and user.role is not InstanceRole.MEMBER and not is_oneself:
+    if not (actor.manages(user.role) or is_oneself):
         raise PermissionDeniedError(f"{name} is {user.role}: only an owner changes that")
     return user
 
@@ -281,7 +281,7 @@ async def _actor(connection: Connection, caller: Caller) -> InstanceRole:
 
 
 def _may_give(actor: InstanceRole, role: InstanceRole) -> None:
-    if actor is not InstanceRole.OWNER and role is not InstanceRole.MEMBER:
+    if not actor.manages(role):
         raise PermissionDeniedError(f"only an owner makes somebody {role}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from picloud.access import AppRole
+from picloud.access import AppRole, InstanceRole
 from tests.integration.api.conftest import Api
 from tests.seeding import Seeds
 
@@ -152,3 +152,16 @@ def test_the_use_of_a_key_is_told_to_the_minute_and_not_written_with_every_call(
     seeds.connection.execute("update api_keys set last_used_at = now() - interval '61 s' where id = %s", (made["id"],))
     api.request("GET", "/me", key=made["key"])
     assert api.get(f"/keys/{made['id']}")["last_used_at"] > used
+
+
+def test_an_admin_has_no_hand_in_the_keys_of_admins_and_owners(api: Api, seeds: Seeds) -> None:
+    admin = seeds.member("boss", role=InstanceRole.ADMIN)
+    seeds.member("other", role=InstanceRole.ADMIN)
+    seeds.member("anna")
+    ids = {key["principal"]: key["id"] for key in api.get("/keys")["items"]}
+    for name in ("local", "other"):
+        assert api.request("POST", "/keys", {"name": "x", "principal": name}, key=admin).status_code == 403, name
+        assert api.request("DELETE", f"/keys/{ids[name]}", key=admin).status_code == 403, name
+    assert api.request("POST", "/keys", {"name": "x", "principal": "anna"}, key=admin).status_code == 201
+    assert api.request("DELETE", f"/keys/{ids['anna']}", key=admin).status_code == 200
+    assert api.call("DELETE", f"/keys/{ids['other']}")["revoked_at"]

@@ -91,7 +91,9 @@ async def show_me(call: Call) -> Me:
 async def list_keys(call: Call, query: Paging) -> Page[Key]:
     """Keys, newest first, without the keys themselves: the caller's own; for instance admins all."""
     async with call.reading() as connection:
-        return await identity.list_keys(connection, limit=query.limit, after=query.after, **_within(call))
+        return await identity.list_keys(
+            connection, limit=query.limit, after=query.after, **key_rules.visible_keys(call.caller)
+        )
 
 
 @api.post("/keys", needs=Capability.SELF_MANAGE_KEYS, statuses=(201,))
@@ -104,16 +106,14 @@ async def create_key(call: Call, body: NewKey) -> MadeKey:
 async def show_key(call: Call) -> Key:
     """One key, without the key itself."""
     async with call.reading() as connection:
-        return await identity.read_key(connection, call.path["id"], **_within(call))
+        return await identity.read_key(connection, call.path["id"], **key_rules.visible_keys(call.caller))
 
 
 @api.delete("/keys/{id:int}", needs=Capability.SELF, statuses=(200,))
 async def revoke_key(call: Call) -> Key:
     """Revoke a key; it is refused from now on, everywhere. Every key may revoke itself."""
-    if call.path["id"] != call.caller.key_id:
-        call.caller.require(Capability.SELF_MANAGE_KEYS)
     async with call.transaction() as connection:
-        return await identity.revoke_key(connection, call.path["id"], **_within(call))
+        return await key_rules.revoke(connection, call.caller, call.path["id"])
 
 
 @api.get("/apps/{app}/keys", needs=Capability.APP_MANAGE_KEYS)
@@ -145,13 +145,6 @@ async def _make(call: Call, wanted: WantedKey) -> MadeKey:
         made, key = await key_rules.make_key(connection, call.caller, wanted)
         call.entry.object, call.entry.after = str(made.id), made
     return MadeKey(made.id, made.name, key, made)
-
-
-def _within(call: Call) -> dict[str, int | None]:
-    """Whose keys the caller may see and revoke: its own (with a key of one app, of that app); an admin everybody's."""
-    if call.caller.may(Capability.INSTANCE_MANAGE_USERS):
-        return {}
-    return {"principal_id": call.principal.id, "app_id": call.caller.app_id}
 
 
 ENDPOINTS = api.collected()
