@@ -99,7 +99,7 @@ test-rhai: $(STAMPS)/dev ## the script engine: Rust tests, then Python tests
 	@echo '==> tests of the script engine'
 	@ops/machine.sh libpython $(VENV)
 	@$(WITH_RUST) cargo test --quiet --manifest-path $(RHAI)/Cargo.toml
-	@$(PYTEST) $(RHAI)/tests
+	@$(PYTEST) --numprocesses 2 $(RHAI)/tests
 
 test-unit: install $(STAMPS)/dev ## tests without sockets
 	@echo '==> unit tests'
