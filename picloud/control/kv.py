@@ -25,6 +25,9 @@ _SQL = Queries("kv")
 #: Conditions of a write, beside the version that must be there.
 ABSENT, PRESENT = 0, -1
 
+#: Writes by the API that can be under way for one app at a moment: more than the web processes have connections.
+_MOST_AT_ONCE = 100
+
 #: A page with values ends when it has become as large as this.
 _MOST_PAGE_BYTES = 4 * 1024 * 1024
 
@@ -203,9 +206,19 @@ async def _write(
 
 
 async def _check_quota(connection: Connection, place: _Place, value: bytes, limits: KvLimits) -> None:
-    """Writers that ask at the same moment may together go a little beyond a quota; it is no promise to anybody."""
-    used = await fetch_row(connection, _SQL.usage, place._asdict())
-    assert used is not None, "a sum is always there"
+    """Refuse a write that would make the app keep more than it may.
+
+    Near a quota writers of an app wait for each other, so that together they do not pass it. Far from it they do not:
+    every write would wait for the commit of the one before. Runs are not waited for; see docs/configuration.md.
+    """
+    used = await _usage(connection, place)
+    if (
+        limits.max_keys - used.keys < _MOST_AT_ONCE
+        or limits.max_bytes - used.bytes < _MOST_AT_ONCE * limits.max_value_bytes
+    ):
+        await connection.execute(_SQL.lock_quota, place._asdict())
+        # Again, in a statement of its own: it sees what was committed before the lock was granted.
+        used = await _usage(connection, place)
     grown_keys = 1 if used.stored_bytes is None else 0
     grown_bytes = len(place.key.encode()) + len(value) - (used.stored_bytes or 0)
     if grown_keys and used.keys + grown_keys > limits.max_keys:
@@ -214,6 +227,12 @@ async def _check_quota(connection: Connection, place: _Place, value: bytes, limi
         raise _quota_exceeded(
             f"{used.bytes} bytes and would keep {grown_bytes} more", "PICLOUD_KV_MAX_BYTES", limits.max_bytes
         )
+
+
+async def _usage(connection: Connection, place: _Place) -> Any:
+    used = await fetch_row(connection, _SQL.usage, place._asdict())
+    assert used is not None, "a sum is always there"
+    return used
 
 
 def _quota_exceeded(used: str, setting: str, allowed: int) -> CapacityError:

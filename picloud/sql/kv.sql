@@ -41,6 +41,10 @@ select coalesce(sum(u.keys), 0)::bigint as keys, coalesce(sum(u.bytes), 0)::bigi
         where e.app_id = %(app_id)s and e.collection = %(collection)s and e.key = %(key)s) as stored_bytes
 from kv_usage u where u.app_id = %(app_id)s
 
+-- name: lock_quota
+-- Until the transaction ends, before any lock of a key: nobody who holds one of those waits for this one.
+select pg_advisory_xact_lock(7306, %(app_id)s)
+
 -- name: write
 -- See kv_write_v1. Without data the key is deleted.
 select is_written, old_version, version, fired

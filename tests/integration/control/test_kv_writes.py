@@ -410,6 +410,36 @@ def test_writers_and_the_removal_of_their_app_do_not_block_each_other(seeds: See
     assert (seeds.count("kv_entries"), seeds.count("kv_usage"), seeds.count("outbox")) == (0, 0, 0)
 
 
+def test_writers_at_one_moment_do_not_pass_the_quota_together(seeds: Seeds, database_url: str) -> None:
+    seeds.app()
+    limits = KvLimits(max_keys=2, max_bytes=1_000, max_value_bytes=10)
+
+    async def write_one(number: int) -> None:
+        async with (
+            await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection,
+            connection.transaction(),
+        ):
+            await write_entry(connection, "shop", "c", f"k{number}", b"1", limits)
+
+    async def wait_for_locks(count: int) -> None:
+        async with asyncio.timeout(20):
+            while seeds.count("pg_stat_activity", "datname = current_database() and wait_event_type = 'Lock'") < count:
+                await asyncio.sleep(0)
+
+    async def all_at_once() -> list[BaseException | None]:
+        # Given four writers, of whom none can say what it keeps before each has looked at what is kept
+        async with await psycopg.AsyncConnection.connect(database_url) as gate:
+            await gate.execute("lock table kv_usage in share mode")
+            writers = asyncio.gather(*(write_one(number) for number in range(4)), return_exceptions=True)
+            await wait_for_locks(4)
+            await gate.commit()
+        return list(await writers)
+
+    refused = [each for each in asyncio.run(all_at_once()) if each is not None]
+    assert [getattr(each, "code", repr(each)) for each in refused] == ["quota_exceeded"] * 2
+    assert (seeds.count("kv_entries"), seeds.count("apps")) == (2, 1)
+
+
 # Sweeping
 
 
