@@ -6,7 +6,8 @@ have, one letter each, as ``LETTERS`` says.
 
 Roles, from the least: ``anybody`` (nobody is asked who they are), ``member`` (whoever is known), ``viewer``,
 ``editor`` and ``app-admin`` of the app it is about, ``admin`` of the installation. An operation that is about an app
-and has no app in its path is let in for every ``member`` when it lists: it lists what the caller may see.
+and has no app in its path lets every ``member`` in when it lists: it lists what the caller may see. With ``I`` alone
+it is about the installation, and a key for one app is refused.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROLES = ("anybody", "member", "viewer", "editor", "app-admin", "admin")
 
 _TABLE = """
 show_description            anybody    IAWRXDL
+show_docs                   anybody    IAWRXDL
 sign_in                     anybody    IAWRXDL
 set_up                      anybody    IAWRXDL
 
@@ -40,7 +42,8 @@ show_me                     member     IAWRXDL
 list_keys                   member     IA.....
 create_key                  member     IA.....
 show_key                    member     IA.....
-revoke_key                  member     IA.....
+# Every key may revoke itself; test_audit.py tells of others.
+revoke_key                  member     IAWRXDL
 
 list_users                  admin      I......
 create_user                 admin      I......
@@ -190,7 +193,9 @@ class Expected:
 
 def _read(table: str) -> dict[str, Expected]:
     found: dict[str, Expected] = {}
-    for line in filter(None, table.splitlines()):
+    for line in table.splitlines():
+        if not line or line.startswith("#"):
+            continue
         operation, role, letters = line.split()
         assert role in ROLES, line
         assert letters == "".join(each if each in letters else "." for each in LETTERS), line
