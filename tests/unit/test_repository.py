@@ -151,3 +151,16 @@ def test_every_python_file_can_be_read_by_the_oldest_python_supported() -> None:
     assert oldest
     for path in tracked(".py"):
         ast.parse(path.read_text(), filename=name_of(path), feature_version=(3, int(oldest[1])))
+
+
+def test_the_page_about_the_architecture_names_every_package_and_module_of_the_domain() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`(?:picloud/)?([a-z_]+(?:\.py|/))", page))
+    packages = {f"{path.parent.name}/" for path in (ROOT / "picloud").glob("*/__init__.py")}
+    modules = {path.name for path in (ROOT / "picloud").glob("*.py")} - {"__init__.py"}
+    assert packages | modules <= named
+    # And nothing that is no longer there.
+    folders = re.findall(
+        r"`((?:picloud|web|actors|tests|docs|ops|examples|benchmarks|migrations|rhai-python)(?:/\w+)*/)`", page
+    )
+    assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
