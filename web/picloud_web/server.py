@@ -1,8 +1,9 @@
 """Runs the web processes under gunicorn: ``picloud web``, and inside ``picloud up``.
 
 gunicorn's native ASGI worker is used as it is but for one thing: when a worker
-stops, connections that are open and idle are closed at once. It would wait for
-them as it waits for requests, and requests may take as long as scripts may run.
+stops, connections that are open and idle are closed at once, and streams are told
+to end. It would wait for them as it waits for requests, and requests may take as
+long as scripts may run.
 """
 
 # gunicorn ships no types, and everything its subclasses inherit is unknown.
@@ -22,7 +23,7 @@ from picloud.failpoints import arm_from_environment
 from picloud.logs import configure_logging
 from picloud.settings import Settings
 from picloud_web.app import create_app
-from picloud_web.composition import build
+from picloud_web.composition import Dependencies, build
 from picloud_web.problems import App
 
 #: What a stop waits for beyond the longest script and the two seconds its caller waits after it.
@@ -53,13 +54,14 @@ class _Protocol(_GunicornProtocol):  # type: ignore[misc]
 
 
 class Worker(_GunicornWorker):  # type: ignore[misc]
-    """The ASGI worker, with idle connections closed when it stops."""
+    """The ASGI worker, with idle connections closed and streams ended when it stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: weakref.WeakSet[_Protocol] = weakref.WeakSet()
 
     async def _shutdown(self) -> None:
+        self.app.end_streams()
         for connection in tuple(self.connections):
             if connection.is_idle:
                 connection.close_idle()
@@ -80,6 +82,7 @@ class _Server(_GunicornApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._dependencies: Dependencies | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -87,7 +90,13 @@ class _Server(_GunicornApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> App:
-        return create_app(build(self._settings))
+        self._dependencies = build(self._settings)
+        return create_app(self._dependencies)
+
+    def end_streams(self) -> None:
+        """Called by a worker that stops; what it serves, it has loaded itself."""
+        if self._dependencies is not None:
+            self._dependencies.services.streams.end()
 
 
 def gunicorn_options(settings: Settings) -> dict[str, Any]:

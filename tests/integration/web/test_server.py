@@ -218,3 +218,20 @@ def test_names_in_a_path_reach_the_control_api_as_they_were_encoded(stage: Stage
             assert (status, body, headers["etag"][0]) == (200, b"5", '"')
     stored = stage.db.execute("select collection, key from kv_entries").fetchall()
     assert sorted(stored) == sorted(("c/d", unquote(key)) for key in keys)
+
+
+def test_a_stream_arrives_as_it_goes_and_ends_at_once_when_the_process_stops(stage: Stage) -> None:
+    with stage.db.transaction():
+        key = create_operator_key(stage.db, "test")
+    head = f"GET /api/v1/logs/events HTTP/1.1\nHost: localhost\nAuthorization: Bearer {key}\n\n"
+    with (
+        serving(stage) as server,
+        closing(server.open_request(head)) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        assert b" 200 " in stream.readline()
+        while b"retry:" not in stream.readline():
+            pass
+        server.process.terminate()
+        stream.read()  # to its end: the connection is closed
+        assert server.process.wait(timeout=10) == 0

@@ -86,6 +86,7 @@ def test_every_endpoint_that_reads_a_body_bounds_it() -> None:
         ({"limit": "ten"}, "limit: expected `int`, got `str`"),
         ({"limit": "1001"}, "limit: expected `int` <= 1000"),
         ({"limit": ["1", "2"]}, "limit: expected `int`, got `array`"),
+        ({"status": "null"}, "status: expected a value, got null; leave it out"),
         ({"status": "done"}, "status: invalid enum value 'done'"),
         ({"since": "2026-01-01T00:00:00"}, "since: expected `datetime` with a timezone component"),
         ({"since": "0001-01-01T00:00:00Z"}, "the query: since: the year 1 is too far away"),

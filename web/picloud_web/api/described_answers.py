@@ -40,7 +40,7 @@ def _answer(endpoint: Endpoint, status: int) -> dict[str, Any]:
         return answer
     if endpoint.is_stream:
         answer["description"] = "Server-sent events; the data of each is a JSON object of the type in `x-events`."
-        answer["content"] = {"text/event-stream": {"schema": dict(_STRING)}}
+        answer["content"] = {"text/event-stream": {"schema": _event(list(endpoint.events))}}
         answer["x-events"] = {name: schema(each) for name, each in endpoint.events.items()}
     elif endpoint.returns is Html:
         answer["content"] = {"text/html": {"schema": dict(_STRING)}}
@@ -49,6 +49,16 @@ def _answer(endpoint: Endpoint, status: int) -> dict[str, Any]:
     if (endpoint.method == "GET" and not endpoint.is_stream) or endpoint.returns in FIGURES:
         answer["headers"] |= _ETAG
     return answer
+
+
+def _event(names: list[str]) -> dict[str, Any]:
+    """One event of a stream, its fields by name."""
+    data = {"type": "string", "contentMediaType": "application/json"}
+    return {
+        "type": "object",
+        "properties": {"event": {"enum": names}, "id": dict(_STRING), "data": data},
+        "required": ["event", "data"],
+    }
 
 
 def _problem(status: int | None, codes: list[str]) -> dict[str, Any]:

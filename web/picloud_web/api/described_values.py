@@ -33,10 +33,19 @@ _EXAMPLES: Mapping[str, Any] = {
     "password": "correct horse battery staple",
     "args": {"id": 42},
     "reason": "a test order",
-    "manifest": '[app]\nname = "shop"\n',
+    "manifest": {"app": {"name": "shop"}},
+    "old": "correct horse battery staple",
+    "new": "four unrelated words again",
+    "role": "member",
     "files": {"scripts/orders.rhai": "#{ total: 3 }"},
     "allowed": ["192.168.1.50", "*.lan"],
     "event": {"topic": "orders", "message": {"id": 42}},
+}
+#: Bodies whose required members alone are not enough.
+_WHOLE: Mapping[str, Any] = {
+    "NewTrigger": {"kind": "cron", "name": "nightly", "script": "orders", "schedule": "0 3 * * *"},
+    "WantedTrigger": {"kind": "cron", "script": "orders", "schedule": "0 3 * * *"},
+    "ChangedUser": {"disabled": True},
 }
 _UUID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 _MOST_DEPTH = 6
@@ -68,7 +77,8 @@ def without_none(declared: Any) -> Any:
 def example(described: Mapping[str, Any], components: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
     """A value that fits a schema: what must be there, nothing else."""
     if "$ref" in described:
-        return example(components[described["$ref"].rpartition("/")[2]], components, name, depth + 1)
+        referred = described["$ref"].rpartition("/")[2]
+        return _WHOLE.get(referred) or example(components[referred], components, name, depth + 1)
     if "enum" in described:
         return _EXAMPLES[name] if _EXAMPLES.get(name) in described["enum"] else described["enum"][0]
     if "anyOf" in described:

@@ -100,9 +100,14 @@ async def wanted_app_ids(call: Call, connection: Connection, named: str | None) 
 def read_query(parameters: Mapping[str, str | list[str]], into: Any) -> Any:
     """Query parameters as ``into``. Raises: InvalidInputError, naming the parameter."""
     try:
-        return msgspec.convert(parameters, into, strict=False)
+        found = msgspec.convert(parameters, into, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInputError(_where_and_what(error, "the query")) from None
+    for field in msgspec.structs.fields(into):
+        # Read from text, "null" is None to msgspec; left out is what we call None.
+        if field.encode_name in parameters and getattr(found, field.name) is None:
+            raise InvalidInputError(f"{field.encode_name}: expected a value, got null; leave it out")
+    return found
 
 
 def read_headers(headers: Mapping[str, str], into: Any) -> Any:

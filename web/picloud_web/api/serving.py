@@ -67,6 +67,7 @@ class _Resource:
     def __init__(self, services: Services, senders: Senders, prefix: str, endpoints: list[Endpoint]) -> None:
         for method in {endpoint.method for endpoint in endpoints}:
             setattr(self, f"on_{method.lower()}", _Responder(services, senders, prefix, method, endpoints).respond)
+        self.on_options = _Responder(services, senders, prefix, "OPTIONS", endpoints).tell_methods
 
 
 class _Responder:
@@ -104,17 +105,29 @@ class _Responder:
                 raise
             raise UnavailableError("PostgreSQL does not answer") from error
 
+    async def tell_methods(self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: Any) -> None:
+        """Answer OPTIONS: a template's endpoints may have several paths, each with methods of its own."""
+        sharing, _ = self._sharing(path, request)
+        response.status = 204
+        response.set_header("Allow", ", ".join(sorted(sharing)))
+
     def _find(self, values: dict[str, Any], request: falcon.asgi.Request) -> tuple[Endpoint, dict[str, Any]]:
         """Which endpoint is meant, and the values of its placeholders."""
+        sharing, found = self._sharing(values, request)
+        if self._method not in sharing:
+            raise falcon.HTTPMethodNotAllowed(sorted(sharing))
+        return sharing[self._method], found
+
+    def _sharing(
+        self, values: dict[str, Any], request: falcon.asgi.Request
+    ) -> tuple[dict[str, Endpoint], dict[str, Any]]:
+        """The endpoints of the path that is meant, by method, and the values of its placeholders."""
         if any("\0" in value for value in values.values() if isinstance(value, str)):
             raise NotFoundError("nothing has a NUL character in its name")
         for tail, candidate in self._endpoints:
             found = values if tail is None else tail.values(values, _raw_path(request))
             if found is not None:
-                sharing = {each.method: each for _, each in self._endpoints if each.path == candidate.path}
-                if self._method not in sharing:
-                    raise falcon.HTTPMethodNotAllowed(sorted(sharing))
-                return sharing[self._method], found
+                return {each.method: each for _, each in self._endpoints if each.path == candidate.path}, found
         raise falcon.HTTPNotFound
 
 
