@@ -14,12 +14,12 @@ HTTP statuses are decided in ``picloud_web.problems``, exit codes in
     │   └── ServerNotFoundError no PostgreSQL or Redis could be found to start
     ├── InvalidInputError       what the caller sent cannot be used
     │   ├── ManifestError       picloud.toml is wrong, with file and place
-    │   └── ScriptError         a script does not compile, with line and column
+    │   ├── ScriptError         a script does not compile, with line and column
+    │   └── LimitExceededError  it is more than a limit allows
     ├── NotFoundError           the thing named does not exist
     ├── ConflictError           the thing named is in another state by now
     ├── AuthenticationError     no key, or one that is not valid
     ├── PermissionDeniedError   a valid key that may not do this
-    ├── LimitExceededError      more was asked for than a limit allows
     ├── CapacityError           no room now; try again after a moment
     └── UnavailableError        PostgreSQL or Redis does not answer
 """
@@ -119,7 +119,7 @@ class PermissionDeniedError(PiCloudError):
     code = "permission_denied"
 
 
-class LimitExceededError(PiCloudError):
+class LimitExceededError(InvalidInputError):
     """Raised when more was asked for than a limit allows; the same again is refused again."""
 
     code = "limit_exceeded"
