@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Sequence
 
 from picloud import broker, systemd
 from picloud.errors import ConfigurationError
@@ -15,13 +14,12 @@ from picloud.local.master_key import MasterKeyFile
 from picloud.logs import configure_logging
 from picloud.mail.bind import Bind, parse_bind
 from picloud.mail.inbound_message import MailBounds
-from picloud.mail.listener import Hops, MailLimits, MailListener
+from picloud.mail.listener import MailLimits, MailListener
 from picloud.mailroom.line import Line
 from picloud.mailroom.reception import Reception, Target
 from picloud.mailroom.waker import Waker
 from picloud.observability.reporting import Reporter
-from picloud.services.hops import read_hops_of_any
-from picloud.services.vault import MasterKeys
+from picloud.services.provenance import Provenance
 from picloud.settings import Settings
 
 _LOG = logging.getLogger("picloud.mail")
@@ -66,28 +64,6 @@ def limits_of(settings: Settings) -> MailLimits:
     )
 
 
-class HopsReader:
-    """Reads whether a mail comes from a run of this installation; master keys are needed when the first one does."""
-
-    def __init__(self, master_keys: MasterKeys) -> None:
-        self._load = master_keys
-        self._was_missing = False
-
-    def read(self, header: str | None) -> Hops | None:
-        """Root and depth of the run that sent it; None: it says nothing that we signed."""
-        hops = read_hops_of_any(self._keys(), header) if header else None
-        return (hops.root, hops.depth) if hops else None
-
-    def _keys(self) -> Sequence[bytes]:
-        try:
-            return self._load()
-        except ConfigurationError:
-            if not self._was_missing:  # said once: strangers choose how often the header comes
-                self._was_missing = True
-                _LOG.error("loops through mail are not noticed: this process has no master key")
-            return ()
-
-
 async def _take_mail(settings: Settings, bind: Bind) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,8 +75,8 @@ async def _take_mail(settings: Settings, bind: Bind) -> None:
     reporter = Reporter(settings.redis_url)
     reporter.start()
     reception = Reception(lookups, rows, waker.wake)
-    hops = HopsReader(MasterKeyFile(settings))
-    listener = MailListener(reception.resolve, reception.accept, hops.read, limits=limits_of(settings))
+    provenance = Provenance(MasterKeyFile(settings), "mail")
+    listener = MailListener(reception.resolve, reception.accept, provenance.of, limits=limits_of(settings))
     try:
         taken = await _listen(listener, bind)
         _LOG.info("taking mail on %s", taken)

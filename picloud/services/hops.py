@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 HOPS_HEADER = "X-PiCloud-Hops"
@@ -30,8 +30,7 @@ _TEXT = re.compile(r"(v1\.([0-9a-f]{32})\.(0|[1-9][0-9]{0,3}))\.([A-Za-z0-9_-]{4
 _PURPOSE = b"picloud hops\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Hops:
+class Hops(NamedTuple):
     """Where in a chain the sender was.
 
     Attributes:

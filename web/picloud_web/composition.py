@@ -23,6 +23,7 @@ from picloud.database import connection_options
 from picloud.local.master_key import MasterKeyFile
 from picloud.observability.reporting import Reporter
 from picloud.observability.spans import SPANS
+from picloud.services.provenance import Provenance
 from picloud.services.vault import Vault
 from picloud.settings import Settings
 from picloud_web.callers import Callers
@@ -30,7 +31,6 @@ from picloud_web.dataplane import DataPlane
 from picloud_web.directory import Directory
 from picloud_web.dispatch import OutboxDispatcher
 from picloud_web.inbox import POP_SECONDS, Inbox
-from picloud_web.provenance import Provenance
 from picloud_web.services import Database, Services
 from picloud_web.window import Window
 
@@ -135,7 +135,7 @@ def build(settings: Settings) -> Dependencies:
         services=Services(settings, database, client, dispatcher, vault),
         directory=directory,
         data_plane=DataPlane(
-            settings, directory, dispatcher, Provenance(master_keys), Callers(_CallerSources(database, vault))
+            settings, directory, dispatcher, Provenance(master_keys, "HTTP"), Callers(_CallerSources(database, vault))
         ),
         dispatcher=dispatcher,
         window=window,

@@ -25,14 +25,15 @@ from picloud.errors import (
 from picloud.ids import new_id
 from picloud.logs import about
 from picloud.outbox.accept import ONE_ATTEMPT, Arrival, FirstAnswer
+from picloud.services import provenance
+from picloud.services.provenance import Provenance
 from picloud.settings import Settings
-from picloud_web import problems, provenance
+from picloud_web import problems
 from picloud_web.bodies import check_body, read_body
 from picloud_web.callers import NOBODY, Admitted, Callers
 from picloud_web.directory import App, Directory
 from picloud_web.events import RequestHead, event_document, fingerprint
 from picloud_web.ingress import AppChangedError
-from picloud_web.provenance import Provenance
 from picloud_web.responses import sandbox, write_reply
 from picloud_web.routing import Match
 from picloud_web.seen import Seen

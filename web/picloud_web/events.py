@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from picloud.errors import InvalidInputError
-from picloud_web import provenance
+from picloud.services.provenance import HEADER as HOPS_HEADER
 
 SESSION_COOKIE = "picloud_session"
 _SESSION_COOKIES = frozenset({SESSION_COOKIE, f"__Host-{SESSION_COOKIE}"})
@@ -100,7 +100,7 @@ def _headers(head: RequestHead) -> dict[str, str]:
     for name, value in head.headers.items():
         if name in _FORWARDED_HEADERS and not head.is_proxy_trusted:
             continue
-        if name == provenance.HEADER:
+        if name == HOPS_HEADER:
             continue  # read at the door
         kept = _without_session(value) if name == "cookie" else value
         if kept and not _carries_credential(name, kept):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 
 import pytest
 
 from picloud.errors import ConfigurationError
-from picloud.ids import new_id
 from picloud.mailroom.line import Line
 from picloud.mailroom.reception import Reception
-from picloud.mailroom.service import HopsReader, limits_of, run
-from picloud.services.hops import sign_hops
+from picloud.mailroom.service import limits_of, run
 from picloud.settings import MIB, Settings
-
-KEY = os.urandom(32)
 
 
 def test_without_a_place_to_listen_it_says_in_one_line_what_to_set() -> None:
@@ -39,27 +34,6 @@ def test_a_mail_may_be_as_large_as_a_request_and_is_readable_by_a_script() -> No
     assert (larger.max_message_bytes, larger.bounds.max_string_bytes) == (32 * MIB, 2 * MIB)
     assert larger.max_held_bytes >= 2 * larger.max_message_bytes
     assert larger.bounds.max_event_bytes >= 2 * larger.max_message_bytes
-
-
-def test_the_master_key_is_read_when_a_mail_says_that_it_is_ours() -> None:
-    asked: list[None] = []
-
-    def master_keys() -> tuple[bytes, ...]:
-        asked.append(None)
-        return (os.urandom(32), KEY)
-
-    hops, root = HopsReader(master_keys), new_id()
-    assert hops.read(None) is None
-    assert asked == []
-    assert hops.read(sign_hops(KEY, root, 3)) == (root, 3)
-    assert hops.read(sign_hops(b"somebody's", root, 3)) is None
-
-
-def test_without_a_master_key_mail_is_taken_all_the_same() -> None:
-    def none() -> tuple[bytes, ...]:
-        raise ConfigurationError("there is none")
-
-    assert HopsReader(none).read(sign_hops(KEY, new_id(), 0)) is None
 
 
 @pytest.mark.parametrize("address", ["bücher@shop.example", "\N{KELVIN SIGN}@shop.example"])

@@ -1,4 +1,4 @@
-"""Whether a request comes from a run of this installation: then what it starts is one hop deeper, under the same root.
+"""Whether a request or a mail comes from a run of this installation: what it starts is one hop deeper, under one root.
 
 That is how a chain that leaves PiCloud and comes back meets the depth limit. A header that
 is not ours, or was altered, counts as none.
@@ -13,16 +13,22 @@ from picloud.errors import ConfigurationError
 from picloud.services.hops import HOPS_HEADER, Hops, read_hops_of_any
 from picloud.services.vault import MasterKeys
 
-_log = logging.getLogger("picloud.web")
+_LOG = logging.getLogger("picloud.services")
 
+#: As servers spell the names of headers.
 HEADER = HOPS_HEADER.lower()
 
 
 class Provenance:
-    """Reads the header; the master keys are needed when the first one comes."""
+    """Reads the header; the master keys are needed when the first one comes.
 
-    def __init__(self, master_keys: MasterKeys) -> None:
+    Args:
+        way: by which it comes, HTTP or mail; for the log.
+    """
+
+    def __init__(self, master_keys: MasterKeys, way: str) -> None:
         self._load = master_keys
+        self._way = way
         self._was_missing = False
 
     def of(self, header: str | None) -> Hops | None:
@@ -35,5 +41,5 @@ class Provenance:
         except ConfigurationError:
             if not self._was_missing:  # said once: strangers choose how often the header comes
                 self._was_missing = True
-                _log.error("loops through HTTP are not noticed: this process has no master key")
+                _LOG.error("loops through %s are not noticed: this process has no master key", self._way)
             return ()

@@ -1,4 +1,4 @@
-"""Which requests are known to come from a run of this installation."""
+"""Which requests and mails are known to come from a run of this installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from picloud.errors import ConfigurationError
 from picloud.services.hops import Hops, sign_hops
-from picloud_web.provenance import HEADER, Provenance
+from picloud.services.provenance import HEADER, Provenance
 
 KEY = b"k" * 32
 ROOT = UUID("0198f000-0000-7000-8000-000000000001")
@@ -35,11 +35,11 @@ def test_the_header_is_asked_for_as_the_server_spells_names() -> None:
 
 
 def test_what_this_installation_signed_says_where_the_sender_was() -> None:
-    assert Provenance(KeyFile()).of(SIGNED) == Hops(ROOT, 3)
+    assert Provenance(KeyFile(), "HTTP").of(SIGNED) == Hops(ROOT, 3)
 
 
 def test_while_keys_are_rotated_what_either_signed_counts() -> None:
-    provenance = Provenance(KeyFile())
+    provenance = Provenance(KeyFile(), "HTTP")
     assert provenance.of(sign_hops(b"n" * 32, ROOT, 4)) == Hops(ROOT, 4)
     assert provenance.of(SIGNED) == Hops(ROOT, 3)
 
@@ -59,12 +59,12 @@ def test_while_keys_are_rotated_what_either_signed_counts() -> None:
     ],
 )
 def test_any_other_request_begins_a_chain_of_its_own(header: str | None) -> None:
-    assert Provenance(KeyFile()).of(header) is None
+    assert Provenance(KeyFile(), "HTTP").of(header) is None
 
 
 def test_the_key_is_not_read_before_a_request_has_the_header() -> None:
     key = KeyFile()
-    provenance = Provenance(key)
+    provenance = Provenance(key, "HTTP")
     assert provenance.of(None) is None
     assert provenance.of("") is None
     assert key.reads == 0
@@ -74,8 +74,8 @@ def test_the_key_is_not_read_before_a_request_has_the_header() -> None:
 
 def test_without_a_master_key_loops_go_unnoticed_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
     key = KeyFile(None)
-    provenance = Provenance(key)
-    with caplog.at_level(logging.ERROR, logger="picloud.web"):
+    provenance = Provenance(key, "HTTP")
+    with caplog.at_level(logging.ERROR, logger="picloud.services"):
         assert [provenance.of(SIGNED) for _ in range(3)] == [None] * 3
     assert [record.message for record in caplog.records] == [
         "loops through HTTP are not noticed: this process has no master key"
