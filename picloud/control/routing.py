@@ -23,7 +23,13 @@ _SQL = Queries("routing")
 
 @dataclass(frozen=True, slots=True)
 class RouteRow:
-    """One route; ``timeout_ms`` is its script's."""
+    """One route of an app.
+
+    Attributes:
+        auth: what it asks of its callers.
+        principal_id: whom the script runs as.
+        timeout_ms: of the route's script: how long a sync caller may wait.
+    """
 
     id: int
     method: str

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from picloud.control.routing import AppRow, HostRows
-from picloud_web.routing import Route, RouteTable
+from picloud_web.routing import RouteTable
 
 #: A miss asks PostgreSQL again after this long: a fresh deploy is seen within it.
 MISS_SECONDS = 1.0
@@ -138,7 +138,4 @@ class Directory:
 
 
 def _compiled(name: str, row: AppRow) -> App:
-    routes = RouteTable(
-        Route(r.id, r.method, r.path, r.script_id, r.is_sync, r.auth, r.principal_id, r.timeout_ms) for r in row.routes
-    )
-    return App(row.id, name, row.revision, row.is_paused, routes)
+    return App(row.id, name, row.revision, row.is_paused, RouteTable(row.routes))

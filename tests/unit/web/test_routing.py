@@ -5,13 +5,14 @@ import itertools
 import pytest
 
 from picloud.access.route_auth import OPEN
-from picloud_web.routing import Route, RouteTable
+from picloud.control.routing import RouteRow
+from picloud_web.routing import RouteTable
 
 _ids = itertools.count(1)
 
 
-def route(method: str, path: str) -> Route:
-    return Route(next(_ids), method, path, script_id=1, is_sync=True, auth=OPEN, principal_id=1, timeout_ms=1_000)
+def route(method: str, path: str) -> RouteRow:
+    return RouteRow(next(_ids), method, path, script_id=1, is_sync=True, auth=OPEN, principal_id=1, timeout_ms=1_000)
 
 
 def table(*routes: str) -> RouteTable:
