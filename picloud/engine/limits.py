@@ -10,6 +10,7 @@ import rhai
 from picloud.settings import SandboxCeilings
 
 #: Time a script gets when it asks for nothing, in seconds.
+_SHORTEST_TIMEOUT_SECONDS = 0.001
 DEFAULT_TIMEOUT_SECONDS = 10.0
 
 #: Where a script's own log and print output is cut, in bytes of one run.
@@ -42,7 +43,9 @@ def parse_limits(text: str) -> ScriptLimits:
 
 def timeout_seconds(limits: ScriptLimits, ceilings: SandboxCeilings) -> float:
     """The wall time one run of this script gets."""
-    return min(limits.timeout_seconds or DEFAULT_TIMEOUT_SECONDS, ceilings.max_timeout_seconds)
+    wanted = limits.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+    # Stored in whole milliseconds, of which there must be one.
+    return min(max(wanted, _SHORTEST_TIMEOUT_SECONDS), ceilings.max_timeout_seconds)
 
 
 def engine_limits(limits: ScriptLimits, ceilings: SandboxCeilings) -> rhai.Limits:

@@ -39,7 +39,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 class Limits(Input, frozen=True, omit_defaults=True, kw_only=True):
     """What a version may spend; the platform's ceilings hold besides."""
 
-    timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    timeout_seconds: Annotated[float, msgspec.Meta(ge=0.001)] | None = None
     max_operations: Positive | None = None
     max_memory_bytes: Positive | None = None
     max_call_depth: Positive | None = None
