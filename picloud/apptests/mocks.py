@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 import msgspec
 
 from picloud.apptests.errors import NotMockedError
-from picloud.engine.calls import to_json
 from picloud.engine.sdk.errors import ArgumentError
+from picloud.engine.sdk.modules.http import body_bytes
 from picloud.engine.sdk.options import read_options
 from picloud.services.desk import RunOf
 from picloud.services.outbound import OutboundLimits, OutboundRequest, OutboundResponse
@@ -27,7 +27,7 @@ class Mock(TypedDict, total=False):
         status: 200 when not given.
         headers: of the answer.
         body: a string or a blob as it is; anything else as JSON.
-        error: there is no answer: the call throws `outbound_failed` with this text.
+        error: there is no answer: the call throws `connection_failed` with this text.
         times: how many calls it answers; all when not given.
     """
 
@@ -116,19 +116,6 @@ def _response(mock: Mock, url: str) -> OutboundResponse:
     if content_type is not None:
         headers.setdefault("content-type", content_type)
     return OutboundResponse(mock.get("status", 200), tuple(headers.items()), body or b"", url)
-
-
-def body_bytes(value: Any) -> tuple[bytes | None, str | None]:
-    """A body as a test writes it, and the media type it has when nothing is said."""
-    match value:
-        case None:
-            return None, None
-        case str():
-            return value.encode(), "text/plain; charset=utf-8"
-        case bytes():
-            return value, "application/octet-stream"
-        case _:
-            return to_json(value), "application/json"
 
 
 def _shown(body: bytes | None) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import unquote
 
-from picloud.apptests.mocks import body_bytes
 from picloud.apptests.rows import Ended, Line
 from picloud.apptests.runs import body_value, shown_line
 from picloud.engine.calls import to_json
 from picloud.engine.sdk.errors import ArgumentError
+from picloud.engine.sdk.modules.http import body_bytes
 from picloud.engine.sdk.modules.url import query_fields
 from picloud.engine.sdk.options import read_options
 from picloud.manifest import METHODS

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from picloud.apptests import events
 from picloud.apptests.comparing import difference, shown
 from picloud.apptests.errors import AssertionFailedError
-from picloud.apptests.mocks import Mock, body_bytes
+from picloud.apptests.mocks import Mock
 from picloud.apptests.requests import RequestOptions, send
 from picloud.apptests.rows import Row
 from picloud.apptests.runs import shown as shown_run
@@ -19,6 +19,7 @@ from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.errors import ArgumentError
 from picloud.engine.sdk.modules import time as time_module
+from picloud.engine.sdk.modules.http import body_bytes
 from picloud.engine.sdk.options import read_options
 
 TEST = SdkModule("test", __doc__)

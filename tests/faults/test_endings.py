@@ -99,9 +99,8 @@ def test_a_script_says_whether_and_when_it_is_tried_again(cluster: Cluster) -> N
     assert cluster.value("select result from executions where id = %s", second[0]) == b"2"
 
 
-def test_of_fifty_runs_in_one_flush_the_one_that_cannot_be_stored_fails_alone(cluster: Cluster) -> None:
-    # Given a database that refuses what one of the runs did
-    refused = new_id()
+def refuse_executions(cluster: Cluster, condition: str) -> None:
+    """From now on the database stores no execution that meets a condition."""
     cluster.execute(
         "create function refuse() returns trigger language plpgsql as $$ begin"
         " raise exception 'will not store this' using errcode = '22023'; end $$"
@@ -109,8 +108,14 @@ def test_of_fifty_runs_in_one_flush_the_one_that_cannot_be_stored_fails_alone(cl
     with cluster.connection() as connection:
         connection.execute(
             "create trigger refuse before insert on executions for each row"
-            f" when (new.id = '{refused}' and new.status = 'completed') execute function refuse()"
+            f" when ({condition}) execute function refuse()"
         )
+
+
+def test_of_fifty_runs_in_one_flush_the_one_that_cannot_be_stored_fails_alone(cluster: Cluster) -> None:
+    # Given a database that refuses what one of the runs did
+    refused = new_id()
+    refuse_executions(cluster, f"new.id = '{refused}' and new.status = 'completed'")
     cluster.relay()
     worker = cluster.worker()
     cluster.ready()
@@ -131,15 +136,7 @@ def test_of_fifty_runs_in_one_flush_the_one_that_cannot_be_stored_fails_alone(cl
 def test_what_cannot_even_be_stored_as_refused_does_not_stop_the_others(cluster: Cluster) -> None:
     # Given a database that stores nothing at all of one run
     refused = new_id()
-    cluster.execute(
-        "create function refuse() returns trigger language plpgsql as $$ begin"
-        " raise exception 'will not store this' using errcode = '22023'; end $$"
-    )
-    with cluster.connection() as connection:
-        connection.execute(
-            "create trigger refuse before insert on executions for each row"
-            f" when (new.id = '{refused}') execute function refuse()"
-        )
+    refuse_executions(cluster, f"new.id = '{refused}'")
     cluster.relay()
     worker = cluster.worker()
     cluster.ready()

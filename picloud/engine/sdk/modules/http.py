@@ -100,7 +100,7 @@ def request(run: RunContext, options: Call) -> dict[str, Any]:
 
 def _call(run: RunContext, method: str, url: str, body: Any, options: CallOptions) -> dict[str, Any]:
     headers = _headers(options.get("headers", {}))
-    data, content_type = _body(body)
+    data, content_type = body_bytes(body)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
         headers = (*headers, ("Content-Type", content_type))
     wanted = OutboundRequest(
@@ -121,7 +121,8 @@ def _headers(given: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(given.items())
 
 
-def _body(value: Any) -> tuple[bytes | None, str | None]:
+def body_bytes(value: Any) -> tuple[bytes | None, str | None]:
+    """A body as a script writes it, and the media type it has when nothing is said."""
     match value:
         case None:
             return None, None
