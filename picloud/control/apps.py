@@ -155,6 +155,18 @@ async def resume_app(connection: Connection, name: str) -> App:
     return await read_app(connection, name)
 
 
+async def lock_app_to_remove(connection: Connection, name: str) -> AppRow:
+    """The app, for which nothing more arrives before this transaction ends, and which nobody changes.
+
+    Raises:
+        NotFoundError: there is no such app.
+    """
+    # The table lock comes first: taken after the row's, it could wait for somebody who waits for the row.
+    await connection.execute(_SQL.limit_waiting)
+    await connection.execute(_SQL.stop_arrivals)
+    return await lock_app(connection, name)
+
+
 async def remove_app(connection: Connection, name: str) -> RemovedApp:
     """Remove an app with its scripts, routes, domains and dead letters; its executions stay as history.
 
@@ -163,10 +175,7 @@ async def remove_app(connection: Connection, name: str) -> RemovedApp:
     Raises:
         NotFoundError: there is no such app.
     """
-    # The table lock comes first: taken after the row's, it could wait for somebody who waits for the row.
-    await connection.execute(_SQL.limit_waiting)
-    await connection.execute(_SQL.stop_arrivals)
-    app = await lock_app(connection, name)
+    app = await lock_app_to_remove(connection, name)
     cancelled = await fetch_rows(connection, _SQL.cancel_rows_of_app, {"app_id": app.id})
     await connection.execute(_SQL.delete_app, {"app_id": app.id})
     return RemovedApp(name, cancelled[0].count if cancelled else 0)
