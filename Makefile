@@ -116,7 +116,7 @@ test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start 
 
 test-faults: install $(STAMPS)/dev ## tests that kill, stop and cut things on purpose
 	@echo '==> fault tests'
-	@$(PYTEST) --numprocesses 2 tests/faults
+	@$(PYTEST) --numprocesses 4 --dist worksteal tests/faults  # tests of a module stay together: they share a cluster
 
 bench: install $(STAMPS)/dev ## the benchmarks; each writes its figures into benchmarks/results
 	@ops/machine.sh load-generator
