@@ -1,12 +1,17 @@
 """What people and programs change and look at: the control plane, without HTTP.
 
-* ``identity``: principals and API keys
+* ``identity``, ``principals``, ``key_rules``: who asks, and what keys may be made
+* ``users``, ``members``: people, and what they are in each app; ``passwords``, ``sessions``, ``attempts``, ``setup``:
+  how they sign in
+* ``audit``: who did what
 * ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``: what can run, and when; ``trigger_rows``: their rows
-* ``deploy``: all of it at once, from a manifest; ``plan``: what that would change
+* ``deploy``: all of it at once; ``plan`` compares what is ``wanted`` with what is ``found``, ``applying`` does it;
+  ``releases``: what deploys left, and going back
+* ``secrets``, ``signing_secrets``, ``http_allowed``: what an app may know and whom it may call
 * ``kv``: keys of apps; ``emit``: sources of triggers fired by hand
 * ``executions``, ``logs``, ``waiting``, ``dead_letters``: what ran, what it said, what will run, what died
 * ``resolutions``, ``dry_runs``: what is done about what died, and what would happen
-* ``system``: queues, workers, the books
+* ``system``, ``figures``: queues, workers, the books
 * ``records``, ``pages``: how rows become structs, and lists become pages
 
 Store functions take the connection first; the caller owns the transaction. The structs they

@@ -33,7 +33,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         run_ms: time the script ran, in its last attempt.
         root_execution_id: of the first cause, which is the execution itself when nothing of PiCloud caused it.
         parent_execution_id: of the run whose effect this is; null: no run's.
-        error: ``code``, ``message``, and ``line``, ``column``, ``function`` where they are known.
+        error: ``code``, ``message``, and ``line``, ``column``, ``function`` where they are known; of a function that
+            refused something, its code as ``reason`` and what to do about it as ``hint``.
     """
 
     id: UUID

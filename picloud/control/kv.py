@@ -15,7 +15,7 @@ import msgspec
 from picloud.control.apps import find_app, hold_app
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_all, fetch_row, fetch_rows, stored_json
-from picloud.errors import CapacityError, ConflictError, InvalidInputError, NotFoundError
+from picloud.errors import ConflictError, InvalidInputError, LimitExceededError, NotFoundError
 from picloud.queries import Queries
 from picloud.services.kv import MAX_KEY_BYTES, KvLimits
 from picloud.triggers.globs import wrong_name
@@ -147,7 +147,7 @@ async def write_entry(
         NotFoundError: there is no such app.
         InvalidInputError: the names cannot be used; ``value_too_large``.
         ConflictError: ``precondition_failed``: another version is there.
-        CapacityError: ``quota_exceeded``: the app would keep more than it may.
+        LimitExceededError: ``quota_exceeded``: the app would keep more than it may.
     """
     _check_names(collection, key)
     if len(value) > limits.max_value_bytes:
@@ -235,8 +235,8 @@ async def _usage(connection: Connection, place: _Place) -> Any:
     return used
 
 
-def _quota_exceeded(used: str, setting: str, allowed: int) -> CapacityError:
-    return CapacityError(f"the app keeps {used}; {setting} allows {allowed}", code="quota_exceeded")
+def _quota_exceeded(used: str, setting: str, allowed: int) -> LimitExceededError:
+    return LimitExceededError(f"the app keeps {used}; {setting} allows {allowed}", code="quota_exceeded")
 
 
 def _key(row: Any, *, with_values: bool) -> StoredKey:
