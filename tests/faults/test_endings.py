@@ -25,7 +25,7 @@ def test_a_cancelled_run_is_discarded_and_its_script_is_stopped(cluster: Cluster
     behind = cluster.accept(1, cluster.script())
     # When it is cancelled
     with cluster.connection() as connection:
-        connection.execute(_CANCEL, {"id": endless, "app_id": None, "error": b'{"code": "cancelled"}'})
+        connection.execute(_CANCEL, {"id": endless, "app_ids": None, "error": b'{"code": "cancelled"}'})
     assert cluster.status(endless) == "cancelled"
     # Then the next heartbeat stops the script, and the thread is free
     took = cluster.settle(behind, 8, as_status="completed")
