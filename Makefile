@@ -108,7 +108,8 @@ test-unit: install $(STAMPS)/dev ## tests without sockets
 test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and Redis
 	@ops/machine.sh model-checker
 	@echo '==> integration tests'
-	@$(PYTEST) --numprocesses 2 tests/integration  # each half with servers of its own, here and below; they mostly wait
+	@# Each process has servers of its own, here and below, and waits for them a good part of its time.
+	@$(PYTEST) --numprocesses 3 --dist worksteal tests/integration
 
 test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start them
 	@echo '==> acceptance tests'
