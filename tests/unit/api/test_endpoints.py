@@ -130,5 +130,8 @@ def test_a_body_nested_too_deeply_is_refused() -> None:
 
 def test_a_web_process_starts_without_the_library_that_scripts_call_others_with() -> None:
     # It is loaded when an admin changes what an app may call; until then it would only take memory
-    program = "import sys, picloud_web.composition, picloud_web.api; sys.exit('httpx2' in sys.modules)"
+    program = (
+        "import sys, picloud_web.composition, picloud_web.app; from picloud_web.api import all_endpoints;"
+        " assert all_endpoints(); sys.exit('httpx2' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -7,7 +7,7 @@ never.
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import rhai
 
@@ -15,7 +15,10 @@ from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.errors import ArgumentError
 from picloud.engine.sdk.options import read_options
-from picloud.services.outbound import OutboundRequest, OutboundResponse
+
+if TYPE_CHECKING:
+    # With it comes the HTTP library: the web process describes and compiles scripts, and calls nobody.
+    from picloud.services.outbound import OutboundResponse
 
 HTTP = SdkModule("http", __doc__)
 
@@ -99,6 +102,8 @@ def request(run: RunContext, options: Call) -> dict[str, Any]:
 
 
 def _call(run: RunContext, method: str, url: str, body: Any, options: CallOptions) -> dict[str, Any]:
+    from picloud.services.outbound import OutboundRequest
+
     headers = _headers(options.get("headers", {}))
     data, content_type = body_bytes(body)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
