@@ -20,12 +20,12 @@ from picloud.services.hops import sign_hops
 from picloud.services.kv import KvLimits
 from picloud.services.outbound import (
     AddressPolicy,
-    OutboundClient,
     OutboundRequest,
     OutboundResponse,
     OwnPlaces,
     parse_allowed,
 )
+from picloud.services.outbound.client import OutboundClient
 from picloud.services.store import PostgresKvStore
 from picloud.services.vault import MasterKeys, SecretReader
 from picloud.settings import Settings

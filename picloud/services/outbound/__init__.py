@@ -6,7 +6,7 @@ socket of its own here, so nothing resolves a second time, follows a redirect un
 the environment for a proxy. Each hop has a connection of its own, closed at its end: one that
 was opened under the allow-list of one app can never serve another.
 
-* ``client``: ``OutboundClient``, one call from request to response
+* ``client``: ``OutboundClient``, one call from request to response; not imported here, as only workers load its library
 * ``messages``: the request and the response, their limits and headers
 * ``urls``: where a URL leads; ``redirects``: where a response leads
 * ``addresses``: which addresses are public, private or never reached
@@ -16,14 +16,12 @@ was opened under the allow-list of one app can never serve another.
 * ``deadline``: the time a call may take; ``errors``: everything that can go wrong
 """
 
-from picloud.services.outbound.client import OutboundClient
 from picloud.services.outbound.errors import OutboundError
 from picloud.services.outbound.messages import OutboundLimits, OutboundRequest, OutboundResponse
 from picloud.services.outbound.policy import AddressPolicy, OwnPlaces, parse_allowed
 
 __all__ = [
     "AddressPolicy",
-    "OutboundClient",
     "OutboundError",
     "OutboundLimits",
     "OutboundRequest",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
-
-import httpx2
+from typing import TYPE_CHECKING, Literal
 
 from picloud.services.outbound.addresses import IPAddress, plain_address
 from picloud.services.outbound.errors import BadUrlError
+
+if TYPE_CHECKING:
+    import httpx2
 
 Scheme = Literal["http", "https"]
 
@@ -77,6 +78,8 @@ def parse_url(text: str) -> Target:
         )
     if _PORT.fullmatch(authority[1]) is None:
         raise BadUrlError("the URL's host and port cannot be told apart, or its port is no number")
+    import httpx2  # here and below: web processes know this module, and few of them ever read a URL
+
     try:
         url = httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError) as error:
@@ -90,6 +93,8 @@ def join_url(base: Target, location: str) -> Target:
     Raises:
         BadUrlError: not to a plain http or https URL.
     """
+    import httpx2
+
     try:
         joined = str(httpx2.URL(str(base)).join(location))
     except (httpx2.InvalidURL, ValueError) as error:
@@ -103,6 +108,8 @@ def parse_host(text: str) -> str:
     Raises:
         BadUrlError: it is no name.
     """
+    import httpx2
+
     try:
         return _name(httpx2.URL(scheme="http", host=text).raw_host.decode("ascii"))
     except (httpx2.InvalidURL, ValueError):

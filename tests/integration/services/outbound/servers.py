@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from picloud.services.outbound import OutboundClient, OutboundLimits
+from picloud.services.outbound import OutboundLimits
 from picloud.services.outbound.addresses import IPAddress
+from picloud.services.outbound.client import OutboundClient
 from picloud.services.outbound.streams import connect_tcp
 
 Handler = Callable[[socket.socket], None]

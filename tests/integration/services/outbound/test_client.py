@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from picloud.services.outbound import AddressPolicy, OutboundClient, OutboundError, OutboundLimits, OutboundRequest
+from picloud.services.outbound import AddressPolicy, OutboundError, OutboundLimits, OutboundRequest
+from picloud.services.outbound.client import OutboundClient
 from picloud.services.outbound.errors import AddressNotAllowedError, OutboundTimeoutError
 from picloud.services.outbound.guard import is_of_this_machine
 from tests.integration.services.outbound.servers import Authority, read_head, serving

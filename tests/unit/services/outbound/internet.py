@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from picloud.services.outbound import AddressPolicy, OutboundClient, OutboundLimits, OutboundRequest, OutboundResponse
+from picloud.services.outbound import AddressPolicy, OutboundLimits, OutboundRequest, OutboundResponse
 from picloud.services.outbound.addresses import IPAddress
+from picloud.services.outbound.client import OutboundClient
 from picloud.services.outbound.deadline import Clock
 from picloud.services.outbound.errors import HostNotFoundError
 from picloud.services.outbound.messages import Headers
