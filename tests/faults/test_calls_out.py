@@ -281,3 +281,16 @@ def free_port(address: str) -> int:
     with socket.create_server((address, 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def test_the_author_of_a_run_that_was_refused_something_is_told_what_to_do(cluster: Cluster, master_key: Path) -> None:
+    cluster.relay()
+    cluster.worker(PICLOUD_MASTER_KEY_FILE=str(master_key))
+    cluster.ready(4)
+    arrival = cluster.arrival(cluster.script('secrets::get("NONE")'), retry=ONCE)
+    cluster.accept_arrivals([arrival])
+    cluster.wake()
+    cluster.settle([arrival.id], 20)
+    error = json.loads(cluster.value("select error from executions where id = %s", arrival.id))
+    assert (error["code"], error["reason"]) == ("script_failed", "secret_not_found")
+    assert error["hint"].startswith("`picloud secrets set ")

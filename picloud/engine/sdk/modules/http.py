@@ -7,7 +7,7 @@ never.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import rhai
 
@@ -15,10 +15,7 @@ from picloud.engine.sdk.context import RunContext
 from picloud.engine.sdk.description import SdkModule
 from picloud.engine.sdk.errors import ArgumentError
 from picloud.engine.sdk.options import read_options
-
-if TYPE_CHECKING:
-    # With it comes the HTTP library: the web process describes and compiles scripts, and calls nobody.
-    from picloud.services.outbound import OutboundResponse
+from picloud.services.outbound import OutboundRequest, OutboundResponse
 
 HTTP = SdkModule("http", __doc__)
 
@@ -102,8 +99,6 @@ def request(run: RunContext, options: Call) -> dict[str, Any]:
 
 
 def _call(run: RunContext, method: str, url: str, body: Any, options: CallOptions) -> dict[str, Any]:
-    from picloud.services.outbound import OutboundRequest
-
     headers = _headers(options.get("headers", {}))
     data, content_type = body_bytes(body)
     if content_type and not any(name.lower() == "content-type" for name, _ in headers):
