@@ -125,7 +125,8 @@ async def write_triggers(
     leaving = [*gone, *(each.replaced for each in written if each.replaced is not None)]
     staying = [each.kept for each in written if each.kept is not None]
     # Before any of them is let go: whoever takes one that another deploy has let go, and not committed, waits for that.
-    await _lock_addresses(connection, [each.trigger for each in (*leaving, *staying, *written)])
+    current = [each.trigger for each in (*leaving, *staying)]
+    await _lock_addresses(connection, [*current, *(each.trigger for each in written)])
     if leaving:
         await connection.execute(_SQL.delete_triggers, {"ids": [each.id for each in leaving]})
     if staying:
