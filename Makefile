@@ -138,7 +138,7 @@ test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and R
 
 test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start them
 	@echo '==> acceptance tests'
-	@$(PYTEST) --numprocesses 2 --dist loadfile tests/acceptance
+	@$(PYTEST) --numprocesses 3 --dist loadfile tests/acceptance
 
 test-faults: install $(STAMPS)/dev ## tests that kill, stop and cut things on purpose
 	@echo '==> fault tests'
