@@ -12,7 +12,7 @@ from harness.apps import ITEMS, seed
 from harness.load import answers, requests_per_second
 
 from picloud.access.route_auth import RouteAuth
-from picloud.control.identity import create_operator_key
+from picloud.identity.keys import create_operator_key
 from picloud.local.master_key import ensure_master_key
 from picloud.services.vault import SecretPlace, Vault
 

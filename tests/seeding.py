@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 
 from picloud.access import ALL_SCOPES, AppRole, InstanceRole, Scope
-from picloud.control.identity import hash_of, new_key
+from picloud.identity.keys import hash_of, new_key
 from picloud.ids import day_of, new_id
 
 #: A blocking autocommit connection: what a test seeds is there for everybody.

@@ -17,8 +17,8 @@ from picloud.errors import ConfigurationError, UnavailableError
 if TYPE_CHECKING:
     from picloud.access import Caller
     from picloud.control.audit import Entry
-    from picloud.control.identity import LocalConnection
     from picloud.control.records import Connection
+    from picloud.identity.keys import LocalConnection
 
 T = TypeVar("T")
 

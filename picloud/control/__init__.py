@@ -1,9 +1,6 @@
 """What people and programs change and look at: the control plane, without HTTP.
 
-* ``identity``, ``principals``, ``key_rules``: who asks, and what keys may be made
-* ``users``, ``members``: people, and what they are in each app; ``passwords``, ``sessions``, ``attempts``, ``setup``:
-  how they sign in
-* ``audit``: who did what
+* ``audit``: who did what (who is who is in ``picloud.identity``)
 * ``apps``, ``scripts``, ``routes``, ``triggers``, ``queues``: what can run, and when; ``trigger_rows``: their rows
 * ``deploy``: all of it at once; ``plan`` compares what is ``wanted`` with what is ``found``, ``applying`` does it;
   ``releases``: what deploys left, and going back

@@ -19,10 +19,10 @@ from typing import Protocol, TypeAlias
 
 import psycopg
 
-from picloud.control.identity import ensure_operator_key
-from picloud.control.setup import make_setup_link, needs_admin
 from picloud.database import connect
 from picloud.errors import ConfigurationError, PiCloudError
+from picloud.identity.keys import ensure_operator_key
+from picloud.identity.setup import make_setup_link, needs_admin
 from picloud.local.children import Child
 from picloud.local.data_folder import DataFolder, RunningChild, Runtime, locate, open_data_folder
 from picloud.local.leftovers import boot_id, end_leftovers, read_process

@@ -10,7 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
-from picloud.control.identity import create_operator_key
+from picloud.identity.keys import create_operator_key
 from picloud.retries import RetryPolicy
 from tests.faults.cluster import Cluster
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from picloud.access import AppRole, InstanceRole
 from picloud.access.route_auth import RouteAuth
-from picloud.control.identity import hash_of
+from picloud.identity.keys import hash_of
 from tests.faults.cluster import Cluster
 from tests.seeding import Seeds
 from tests.seeds import bump_revision

@@ -17,8 +17,8 @@ from typing import Protocol
 from picloud.access import Caller, Capability
 from picloud.access.route_auth import RouteAuth
 from picloud.access.signatures import verify
-from picloud.control.identity import hash_of, is_well_formed
 from picloud.errors import AuthenticationError, PermissionDeniedError, UnavailableError
+from picloud.identity.keys import hash_of, is_well_formed
 
 #: A key that is used all the time is looked up once a minute: that is when its last use is written.
 _KEPT_SECONDS = 60.0

@@ -16,10 +16,10 @@ from psycopg import AsyncConnection
 
 from picloud import broker
 from picloud.access import Caller
-from picloud.control.identity import authenticate_key
 from picloud.control.routing import AppRow, HostRows, read_answers, read_app, read_hosts
 from picloud.control.signing_secrets import read_signing_secret
 from picloud.database import connection_options
+from picloud.identity.keys import authenticate_key
 from picloud.local.master_key import MasterKeyFile
 from picloud.observability.reporting import Reporter
 from picloud.observability.spans import SPANS

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from picloud.broker import Reply
-from picloud.control.passwords import Hashing
+from picloud.identity.passwords import Hashing
 from picloud.outbox.accept import Arrival
 from picloud.services.vault import Vault
 from picloud.settings import Settings

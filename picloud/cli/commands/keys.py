@@ -148,7 +148,7 @@ def _key_from_database(name: str) -> str:
         SchemaError: it has no schema yet, or another one.
         UnavailableError: it does not answer.
     """
-    from picloud.control.identity import create_operator_key
+    from picloud.identity.keys import create_operator_key
 
     with own_database("keys") as connection:
         return create_operator_key(connection, name)

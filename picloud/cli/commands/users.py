@@ -209,7 +209,7 @@ def print_setup_link() -> None:
 
     It works once, for 15 minutes, while nobody who can sign in is admin or owner.
     """
-    from picloud.control.setup import make_setup_link
+    from picloud.identity.setup import make_setup_link
 
     with own_database("setup") as connection:
         click.echo(make_setup_link(connection, own_url()))
@@ -221,9 +221,9 @@ def _create_in_database(body: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
     from picloud.access import Caller, InstanceRole
-    from picloud.control import users as people
     from picloud.control.audit import Entry
     from picloud.control.records import Connection
+    from picloud.identity import users as people
 
     name, password = body["name"], body.get("password")
     people.check_name(name)
@@ -241,9 +241,9 @@ def _create_in_database(body: dict[str, Any]) -> dict[str, Any]:
 
 def _set_in_database(name: str, password: str) -> None:
     from picloud.access import Caller
-    from picloud.control import users as people
     from picloud.control.audit import Entry
     from picloud.control.records import Connection
+    from picloud.identity import users as people
 
     hashed = _hashed(password, name)
 
@@ -254,7 +254,7 @@ def _set_in_database(name: str, password: str) -> None:
 
 
 def _hashed(password: str, name: str) -> str:
-    from picloud.control import passwords
+    from picloud.identity import passwords
 
     passwords.check_password(password, name)
     return passwords.HASHER.hash(passwords.normalized(password))

@@ -19,7 +19,7 @@ import pytest
 
 from picloud import broker
 from picloud.broker import Reply
-from picloud.control.identity import create_operator_key
+from picloud.identity.keys import create_operator_key
 from picloud.outbox.accept import Arrival
 from picloud.services.vault import Vault
 from picloud.settings import Settings

@@ -20,7 +20,7 @@ import pytest
 
 from picloud.access import ALL_SCOPES, GRANTS, AppRole, Capability, Grant, InstanceRole, Scope
 from picloud.broker import Reply
-from picloud.control.identity import hash_of
+from picloud.identity.keys import hash_of
 from picloud.settings import Settings
 from picloud_web.api import PREFIX, all_endpoints
 from picloud_web.api.endpoints import Endpoint

@@ -10,9 +10,9 @@ import argon2
 import falcon.testing
 import pytest
 
-from picloud.control import passwords
-from picloud.control.setup import make_setup_link, needs_admin
 from picloud.errors import ConflictError
+from picloud.identity import passwords
+from picloud.identity.setup import make_setup_link, needs_admin
 from tests.integration.api.conftest import Api
 from tests.integration.api.people import PASSWORD, People, token_of
 from tests.seeding import Seeds

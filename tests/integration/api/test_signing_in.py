@@ -11,9 +11,9 @@ import falcon.asgi
 import falcon.testing
 import pytest
 
-from picloud.control import passwords
-from picloud.control.attempts import FREE_BY_ADDRESS, FREE_BY_NAME
-from picloud.control.passwords import Hashing
+from picloud.identity import passwords
+from picloud.identity.attempts import FREE_BY_ADDRESS, FREE_BY_NAME
+from picloud.identity.passwords import Hashing
 from picloud_web import problems
 from picloud_web.api import add_routes
 from tests.integration.api.conftest import Api

@@ -9,7 +9,7 @@ import argon2
 import falcon.testing
 import pytest
 
-from picloud.control import passwords
+from picloud.identity import passwords
 from tests.integration.api.conftest import Api
 from tests.integration.api.people import PASSWORD, People
 from tests.seeding import Seeds

@@ -11,7 +11,7 @@ import falcon.testing
 import pytest
 
 from picloud.access import AppRole, InstanceRole
-from picloud.control.identity import hash_of
+from picloud.identity.keys import hash_of
 from picloud_web.api import PREFIX, all_endpoints
 from picloud_web.api.endpoints import Endpoint
 from tests.belongings import belongings

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from picloud.control.identity import ensure_operator_key, new_key
+from picloud.identity.keys import ensure_operator_key, new_key
 from picloud_web.api.openapi import document
 from tests.integration.api.conftest import Api
 from tests.seeding import Seeds

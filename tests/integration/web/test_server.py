@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from picloud.control.identity import create_operator_key
+from picloud.identity.keys import create_operator_key
 from picloud.settings import Settings
 from picloud_web.server import gunicorn_options
 from tests.integration.web.conftest import Stage, until

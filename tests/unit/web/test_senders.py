@@ -8,7 +8,7 @@ import falcon.asgi
 import falcon.testing
 import pytest
 
-from picloud.control.attempts import network_of
+from picloud.identity.attempts import network_of
 from picloud.settings import Settings
 from picloud_web.api.senders import Senders, session_cookie
 

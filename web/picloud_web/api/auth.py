@@ -5,12 +5,12 @@ from typing import Annotated
 import msgspec
 
 from picloud.access import Caller, Capability, InstanceRole, Principal
-from picloud.control import attempts, passwords, sessions, setup, users
 from picloud.control.pages import Page
 from picloud.control.records import Connection
-from picloud.control.sessions import NewSession, Session
-from picloud.control.users import Login
 from picloud.errors import AuthenticationError, CapacityError, InvalidInputError
+from picloud.identity import attempts, passwords, sessions, setup, users
+from picloud.identity.sessions import NewSession, Session
+from picloud.identity.users import Login
 from picloud.settings import KIB
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Instant, Paging, Text

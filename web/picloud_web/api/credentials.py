@@ -12,13 +12,18 @@ from urllib.parse import unquote, urlsplit
 import falcon.asgi
 
 from picloud.access import Caller, InstanceRole, Principal
-from picloud.control.identity import authenticate_key, authenticate_session
 from picloud.errors import AuthenticationError, InvalidInputError, PermissionDeniedError
+from picloud.identity.keys import authenticate_key, authenticate_session
 from picloud_web.api.senders import Sender
 from picloud_web.services import Services
 
 #: The caller of an endpoint that asks nobody who they are; it has no scope and no app.
 NOBODY = Caller(Principal(0, "service", "nobody", InstanceRole.MEMBER), scopes=frozenset(), credential="none")
+
+#: Between two hosts of one site a browser sends the cookie with a GET, and by http under a name does not say for whom.
+#: It must not make a script, a style or an image of the answer then (Fetch, "Cross-Origin-Resource-Policy header" and
+#: "X-Content-Type-Options header").
+NOT_FOR_OTHER_PAGES = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_REASON_CHARACTERS = 1_000

@@ -5,10 +5,10 @@ from typing import Annotated
 import msgspec
 
 from picloud.access import AppRole, Capability, InstanceRole, Scope
-from picloud.control import identity, key_rules
-from picloud.control.identity import Key
-from picloud.control.key_rules import WantedKey
 from picloud.control.pages import Page
+from picloud.identity import key_rules, keys
+from picloud.identity.key_rules import WantedKey
+from picloud.identity.keys import Key
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Instant, Name, Paging, Text
 
@@ -91,7 +91,7 @@ async def show_me(call: Call) -> Me:
 async def list_keys(call: Call, query: Paging) -> Page[Key]:
     """Keys, newest first, without the keys themselves: the caller's own; for instance admins all."""
     async with call.reading() as connection:
-        return await identity.list_keys(
+        return await keys.list_keys(
             connection, limit=query.limit, after=query.after, **key_rules.visible_keys(call.caller)
         )
 
@@ -106,7 +106,7 @@ async def create_key(call: Call, body: NewKey) -> MadeKey:
 async def show_key(call: Call) -> Key:
     """One key, without the key itself."""
     async with call.reading() as connection:
-        return await identity.read_key(connection, call.path["id"], **key_rules.visible_keys(call.caller))
+        return await keys.read_key(connection, call.path["id"], **key_rules.visible_keys(call.caller))
 
 
 @api.delete("/keys/{id:int}", needs=Capability.SELF, statuses=(200,))
@@ -121,9 +121,7 @@ async def list_app_keys(call: Call, query: Paging) -> Page[Key]:
     """The keys that are for one app, newest first, whoever they belong to."""
     async with call.reading() as connection:
         ids = await call.app_ids(connection)
-        return await identity.list_keys(
-            connection, limit=query.limit, after=query.after, app_id=ids[0] if ids else None
-        )
+        return await keys.list_keys(connection, limit=query.limit, after=query.after, app_id=ids[0] if ids else None)
 
 
 @api.post("/apps/{app}/keys", needs=Capability.APP_MANAGE_KEYS, statuses=(201,))
@@ -137,7 +135,7 @@ async def revoke_app_key(call: Call) -> Key:
     """Revoke a key of one app, whoever it belongs to."""
     async with call.transaction() as connection:
         ids = await call.app_ids(connection)
-        return await identity.revoke_key(connection, call.path["id"], app_id=ids[0] if ids else None)
+        return await keys.revoke_key(connection, call.path["id"], app_id=ids[0] if ids else None)
 
 
 async def _make(call: Call, wanted: WantedKey) -> MadeKey:

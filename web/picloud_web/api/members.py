@@ -1,9 +1,9 @@
 """Members of an app."""
 
 from picloud.access import AppRole, Capability
-from picloud.control import members
-from picloud.control.members import Member
 from picloud.control.pages import Page
+from picloud.identity import members
+from picloud.identity.members import Member
 from picloud_web.api.endpoints import Call, Endpoints
 from picloud_web.api.inputs import Input, Paging
 

@@ -1,10 +1,10 @@
 """Users and services."""
 
 from picloud.access import Capability, InstanceRole
-from picloud.control import passwords, users
 from picloud.control.pages import Page
-from picloud.control.users import Kind, NewUser, User, UserChange
 from picloud.errors import InvalidInputError
+from picloud.identity import passwords, users
+from picloud.identity.users import Kind, NewUser, User, UserChange
 from picloud.settings import KIB
 from picloud_web.api.auth import Password
 from picloud_web.api.endpoints import Call, Endpoints

@@ -13,9 +13,9 @@ import msgspec
 from picloud.access import AppRole
 from picloud.control.apps import find_app, hold_app
 from picloud.control.pages import Page, page_of
-from picloud.control.principals import find_principal
 from picloud.control.records import Connection, fetch_all, fetch_one
 from picloud.errors import NotFoundError
+from picloud.identity.principals import find_principal
 from picloud.queries import Queries
 
 _SQL = Queries("users")

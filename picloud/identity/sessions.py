@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from picloud.control.identity import hash_of
 from picloud.control.pages import Page, int_cursor, page_of
 from picloud.control.records import Connection, fetch_all, fetch_row
 from picloud.errors import NotFoundError
+from picloud.identity.keys import hash_of
 from picloud.queries import Queries
 
 _SQL = Queries("sessions")

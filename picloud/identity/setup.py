@@ -12,10 +12,10 @@ import hmac
 import secrets
 
 from picloud.access import InstanceRole, Principal
-from picloud.control.identity import LocalConnection, hash_of
 from picloud.control.records import Connection, fetch_row
-from picloud.control.users import NewUser, check_name, hold_people, insert_principal, set_password
 from picloud.errors import AuthenticationError, ConflictError
+from picloud.identity.keys import LocalConnection, hash_of
+from picloud.identity.users import NewUser, check_name, hold_people, insert_principal, set_password
 from picloud.queries import Queries
 
 _SQL = Queries("users")

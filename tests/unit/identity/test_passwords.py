@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from picloud.control import passwords
-from picloud.control.passwords import COMMON, NOBODY_S_HASH, Hashing, check_password, needs_rehash
 from picloud.errors import CapacityError, InvalidInputError
+from picloud.identity import passwords
+from picloud.identity.passwords import COMMON, NOBODY_S_HASH, Hashing, check_password, needs_rehash
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picloud.control.identity import authenticate_key, is_well_formed, new_key
 from picloud.errors import AuthenticationError
+from picloud.identity.keys import authenticate_key, is_well_formed, new_key
 
 
 def test_a_key_has_a_prefix_thirty_random_digits_and_six_of_a_checksum() -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from picloud.access import ALL_SCOPES, Caller, Capability, Principal, Scope
 from picloud.access.scopes import with_included
 from picloud.control.apps import find_app
-from picloud.control.identity import Key, KeyLimits, create_key, read_key, revoke_key
-from picloud.control.principals import find_principal
 from picloud.control.records import Connection, fetch_row
 from picloud.errors import InvalidInputError, PermissionDeniedError
+from picloud.identity.keys import Key, KeyLimits, create_key, read_key, revoke_key
+from picloud.identity.principals import find_principal
 from picloud.queries import Queries
 
 _SQL = Queries("identity")

@@ -21,8 +21,8 @@ import psycopg
 from picloud.access import AppRole, Caller, InstanceRole, Principal
 from picloud.control.pages import Page, page_of
 from picloud.control.records import Connection, fetch_row, fetch_rows
-from picloud.control.sessions import end_sessions
 from picloud.errors import ConflictError, InvalidInputError, NotFoundError, PermissionDeniedError
+from picloud.identity.sessions import end_sessions
 from picloud.queries import Queries
 
 _SQL = Queries("users")

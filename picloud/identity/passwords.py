@@ -39,7 +39,7 @@ HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1_024, parallelism=
 NOBODY_S_HASH = "$argon2id$v=19$m=19456,t=2,p=1$j2Sov2qOoCGFffBoMFc4rQ$sjn/BLpgvunipykRjQZeLLla4ReQNM9QQbfYjdBU4hg"
 
 #: The most common passwords of eight characters and more in published leaks; what attackers try first.
-COMMON = frozenset(resources.files("picloud.control").joinpath("common_passwords.txt").read_text("utf-8").split())
+COMMON = frozenset(resources.files("picloud.identity").joinpath("common_passwords.txt").read_text("utf-8").split())
 
 
 class Hashing:
