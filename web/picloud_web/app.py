@@ -10,10 +10,10 @@ from picloud_web import problems
 from picloud_web.api import add_routes
 from picloud_web.bodies import WebRequest
 from picloud_web.composition import Dependencies
-from picloud_web.health import Health, LandingPage, Readiness
+from picloud_web.health import Health, Readiness
 from picloud_web.metrics import Metrics
 from picloud_web.origins import OriginMiddleware
-from picloud_web.pages import login_page, setup_page
+from picloud_web.pages import landing_page, login_page, setup_page
 from picloud_web.seen import RequestMiddleware
 
 
@@ -40,7 +40,7 @@ def create_app(dependencies: Dependencies) -> problems.App:
     app.req_options.strip_url_path_trailing_slash = False
     problems.install(app)
     metrics = Metrics(services, dependencies.reporter, dependencies.dispatcher)
-    app.add_route("/", LandingPage())
+    app.add_route("/", landing_page())
     app.add_route("/login", login_page())
     app.add_route("/setup", setup_page())
     app.add_route("/healthz", Health())

@@ -1,4 +1,4 @@
-"""What machines ask PiCloud about itself, and the page at its root.
+"""What machines ask PiCloud about itself.
 
 ``/healthz`` says that this process answers: who restarts it on a failure must not restart it because something
 else is away. ``/readyz`` says that it can serve: PostgreSQL answers and has a schema it can work on, Redis
@@ -17,27 +17,6 @@ from picloud.migrations import schema_fits
 from picloud_web import problems
 from picloud_web.services import Services
 from picloud_web.window import REDIS_FAILURES
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>PiCloud</title></head>
-<body>
-<h1>PiCloud</h1>
-<p>It runs. Deploy an app with <code>picloud deploy</code>; it answers under
-<code>/@app/…</code> and on its own host, <code>app.localhost</code>.</p>
-<p><a href="/login">Sign in</a> · <a href="/api/v1/openapi.json">The control API</a></p>
-</body>
-</html>
-"""
-
-
-class LandingPage:
-    """``/`` of PiCloud's own host."""
-
-    async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        response.content_type = falcon.MEDIA_HTML
-        response.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        response.text = _PAGE
 
 
 class Health:

@@ -1,4 +1,4 @@
-"""The pages people need before there is anything else: sign in, and become the first admin.
+"""The pages people need before there is anything else: what this is, sign in, and become the first admin.
 
 Each is one document that loads nothing: its style and its script are inside, and the Content-Security-Policy names
 their hashes, so that nothing else runs in it. The script posts JSON to the control API; the session's cookie is beyond
@@ -56,7 +56,23 @@ if (form.dataset.secret && !secret) {
 }
 """
 
-_PAGE = """<!doctype html>
+_LANDING = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>PiCloud</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>PiCloud</h1>
+<p>It runs. <code>picloud deploy</code> brings an app here; it answers under <code>/@app/…</code> and on its own host,
+<code>app.localhost</code>.</p>
+<p><a href="/login">Sign in</a> · <a href="/api/v1/docs">The control API</a></p>
+</body>
+</html>
+"""
+
+_FORM = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -100,8 +116,8 @@ HEADERS = {
 }
 
 
-class FormPage:
-    """A page with one form of a name and a password."""
+class Page:
+    """A page that is the same for everybody."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -112,7 +128,12 @@ class FormPage:
         response.text = self._text
 
 
-def login_page() -> FormPage:
+def landing_page() -> Page:
+    """``/`` of PiCloud's own host."""
+    return Page(_LANDING.format(style=_STYLE))
+
+
+def login_page() -> Page:
     """``/login``."""
     return _form_page(
         title="Sign in to PiCloud",
@@ -123,7 +144,7 @@ def login_page() -> FormPage:
     )
 
 
-def setup_page() -> FormPage:
+def setup_page() -> Page:
     """``/setup``, where the one-time link leads."""
     return _form_page(
         title="Set PiCloud up",
@@ -134,5 +155,5 @@ def setup_page() -> FormPage:
     )
 
 
-def _form_page(**values: str) -> FormPage:
-    return FormPage(_PAGE.format(style=_STYLE, script=_SCRIPT, **values))
+def _form_page(**values: str) -> Page:
+    return Page(_FORM.format(style=_STYLE, script=_SCRIPT, **values))
