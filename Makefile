@@ -137,6 +137,7 @@ test-integration: install $(STAMPS)/dev ## tests against a real PostgreSQL and R
 	@$(PYTEST) --numprocesses 3 --dist worksteal tests/integration
 
 test-acceptance: install $(STAMPS)/dev ## tests of the processes as users start them
+	@ops/machine.sh browser
 	@echo '==> acceptance tests'
 	@$(PYTEST) --numprocesses 3 --dist loadfile tests/acceptance
 

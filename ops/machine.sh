@@ -8,6 +8,7 @@
 #   machine.sh redis VENV          makes sure that a Redis binary can be found
 #   machine.sh load-generator      makes sure that the benchmarks have wrk
 #   machine.sh model-checker       brings spin for the tests of docs/model where it can; they are skipped without
+#   machine.sh browser             brings chromium for the tests with a browser where it can; they are skipped without
 #
 # Progress and problems go to stderr; stdout is for make.
 set -euo pipefail
@@ -117,6 +118,12 @@ find_model_checker() {
         say "without it the tests of docs/model are skipped"
 }
 
+find_browser() {
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
+        (debian_packages "what apps' pages may do is tried in a browser" chromium) ||
+        say "without it the tests with a browser are skipped"
+}
+
 find_redis() {
     local venv=$1
     if [[ -n ${PICLOUD_REDIS_URL:-} ]] || command -v redis-server >/dev/null ||
@@ -138,5 +145,6 @@ libpython) find_libpython "$2" ;;
 redis) find_redis "$2" ;;
 load-generator) find_load_generator ;;
 model-checker) find_model_checker ;;
-*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | libpython VENV | redis VENV | load-generator | model-checker" ;;
+browser) find_browser ;;
+*) fail "usage: machine.sh python | rust VENV | rust-linters VENV | libpython VENV | redis VENV | load-generator | model-checker | browser" ;;
 esac

@@ -176,6 +176,8 @@ class Walk:
 
 def _meaning(answer: falcon.testing.Result, *, is_real: bool) -> str:
     status = answer.status_code
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     if status in (401, 403, 404):
         assert answer.headers["content-type"].startswith("application/problem+json")
         assert (status == 401) == ("www-authenticate" in answer.headers)

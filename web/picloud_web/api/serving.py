@@ -30,7 +30,7 @@ from picloud.errors import (
 from picloud_web import problems
 from picloud_web.api.answers import write_answer
 from picloud_web.api.conditions import refuse_conditions
-from picloud_web.api.credentials import NOBODY, authenticate, reason, refuse_foreign_pages
+from picloud_web.api.credentials import NOBODY, NOT_FOR_OTHER_PAGES, authenticate, reason, refuse_foreign_pages
 from picloud_web.api.endpoints import PLACEHOLDER, Call, Endpoint
 from picloud_web.api.inputs import decode_body, read_headers, read_query
 from picloud_web.api.senders import Sender, Senders
@@ -87,6 +87,8 @@ class _Responder:
     async def respond(self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: Any) -> None:
         """Take one call all the way; what goes wrong is raised, and answered by ``picloud_web.problems``."""
         endpoint, path = self._find(path, request)
+        # Whatever is answered, a page of another origin must not load it: a JSON text may be a script too.
+        response.set_headers(NOT_FOR_OTHER_PAGES)
         refuse_foreign_pages(request)
         try:
             sender = self._senders.of(request)
