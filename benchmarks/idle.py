@@ -22,7 +22,8 @@ from picloud.local.data_folder import open_data_folder
 T = TypeVar("T")
 
 SECONDS = 60
-SETTLE_SECONDS = 150
+#: By then autovacuum has cleaned up what the migrations left in the catalogs, and the checkpoint after it is over.
+SETTLE_SECONDS = 330
 
 
 def descendants(root: int) -> list[int]:
@@ -88,7 +89,7 @@ def main() -> None:
 def measure(root: int, data: Path) -> dict[str, object]:
     runtime = open_data_folder(data).read_runtime()
     assert runtime is not None
-    time.sleep(SETTLE_SECONDS)  # autovacuum looks at the new tables once, connections close after 30 s
+    time.sleep(SETTLE_SECONDS)
     with psycopg.connect(runtime.database_url, autocommit=True) as connection:
         client = redis.Redis.from_url(runtime.redis_url)
         wal = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
