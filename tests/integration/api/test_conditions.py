@@ -97,8 +97,9 @@ def test_of_two_who_saw_the_same_only_one_changes_it(api: Api, shop: dict[str, A
     async def both() -> list[int]:
         answers = await asyncio.gather(
             *(
+                # None of them is the source that is there: who changes nothing leaves the others' tag as it is.
                 api.conductor.simulate_put("/api/v1/apps/shop/scripts/orders", json={"source": f"{n}"}, headers=headers)
-                for n in range(5)
+                for n in range(101, 106)
             )
         )
         return sorted(answer.status_code for answer in answers)
